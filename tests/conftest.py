@@ -1,0 +1,50 @@
+"""Fixtures shared by all tests: where the reference numbers lie, run-time shape checks, hypothesis profiles."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from jaxtyping import install_import_hook
+
+# Shapes written in the types are checked at run time in the tests. Modules with compiled kernels are left out: their
+# functions are compiled by numba or Triton and must not be wrapped.
+install_import_hook(
+    [
+        "kinema.ops.grid",
+        "kinema.ops.warp",
+        "kinema.ops.resize",
+        "kinema.ops.occlusion",
+        "kinema.ops.tiling",
+        "kinema.ops.variational",
+        "kinema.models.tvnet",
+        "kinema.outputs",
+    ],
+    "beartype.beartype",
+)
+
+settings.register_profile(
+    "kinema", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("kinema")
+
+SHARED = Path(os.environ.get("KINEMA_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of reference numbers and real data; the test is skipped, and counted, where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs reference data: set KINEMA_SHARED (looked in {SHARED.name})")
+    return SHARED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests had no reference data, so that a green run cannot hide them."""
+    skipped = [
+        r for r in terminalreporter.stats.get("skipped", []) if "needs reference data" in str(r.longrepr)
+    ]
+    if skipped:
+        terminalreporter.write_line(f"{len(skipped)} tests skipped: reference data absent (set KINEMA_SHARED)")
