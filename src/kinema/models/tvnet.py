@@ -272,12 +272,12 @@ class TVNet(nn.Module):
         if image.shape[-2:] == size_hw:
             return image
         if self.faithful:
-            return F.interpolate(image, size_hw, mode="bilinear", align_corners=True)
+            return resize_image(image, size_hw, antialias=False, sampling="corner_aligned")
         return resize_image(image, size_hw, antialias=True)
 
     def _to_finer(self, flow: Tensor, size_hw: tuple[int, int]) -> Tensor:
         if self.faithful:
-            return F.interpolate(flow, size_hw, mode="bilinear", align_corners=True) / self.zoom
+            return resize_flow(flow, size_hw, sampling="corner_aligned", factor=1 / self.zoom)
         return resize_flow(flow, size_hw)
 
     def _solve_level(self, first: Tensor, second: Tensor, flow: Tensor, level: int) -> tuple[Tensor, Tensor]:
