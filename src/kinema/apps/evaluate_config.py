@@ -1,0 +1,93 @@
+"""What `kinema evaluate` can be told. Importing it imports neither torch nor a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from tyro.conf import Positional, arg
+
+
+class EvaluateConfig(BaseModel):
+    """Errors against known truth, by a named protocol."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    model: Annotated[Positional[str | None], arg(metavar="MODEL")] = Field(
+        default=None, description="Which model to evaluate; zero is the flow that is zero everywhere."
+    )
+    data: Annotated[str | None, arg(metavar="SPEC")] = Field(
+        default=None,
+        description="NAME[-VARIANT][@SPLIT]:PATH, as in sintel-clean:/data/sintel; several joined by commas. "
+        "Names: middlebury, sintel-clean, sintel-final, kitti2012, flyingchairs.",
+    )
+    predictions: Annotated[Path | None, arg(metavar="PATH")] = Field(
+        default=None,
+        description="Instead of MODEL and --data: flow files made by anyone, a file or a folder.",
+    )
+    truth: Annotated[Path | None, arg(metavar="PATH")] = Field(
+        default=None, description="With --predictions: the true flow, a file or a folder with the same names."
+    )
+    protocol: Annotated[str | None, arg(metavar="NAME")] = Field(
+        default=None,
+        description="middlebury, sintel, sintel-per-image, kitti12, chairs-val; default: the data set's own.",
+    )
+    preset: Annotated[str | None, arg(metavar="NAME")] = Field(
+        default=None, description="A named set of the model's settings."
+    )
+    weights: Annotated[str | None, arg(metavar="FILE")] = Field(
+        default=None, description="A file of weights, or hf:REPO."
+    )
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, ...")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="fp32", description="The number format to compute in."
+    )
+    scales: int | None = Field(default=None, ge=1, description="tvnet: levels of the pyramid.")
+    warps: int | None = Field(default=None, ge=1, description="tvnet: warps per level.")
+    iterations: int | None = Field(default=None, ge=1, description="tvnet: iterations per warp.")
+    json_file: Annotated[Path | None, arg(name="json", metavar="FILE")] = Field(
+        default=None, description="Write the result, with every pair's own, to this JSON file."
+    )
+    overwrite: bool = Field(default=False, description="Replace the JSON file if it exists.")
+    quiet: Annotated[bool, arg(aliases=("-q",))] = Field(default=False, description="Print no table.")
+    verbose: Annotated[bool, arg(aliases=("-v",))] = Field(
+        default=False, description="Also print every pair."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.predictions is not None or self.truth is not None:
+            self._check_files()
+        elif self.model is None or self.data is None:
+            missing = "MODEL (such as tvnet)" if self.model is None else "--data SPEC"
+            raise ValueError(
+                f"{missing} is missing: give MODEL and --data, or --predictions, --truth and --protocol"
+            )
+        return self
+
+    def _check_files(self) -> None:
+        needed = {"--predictions": self.predictions, "--truth": self.truth, "--protocol": self.protocol}
+        missing = [option for option, value in needed.items() if value is None]
+        if missing:
+            raise ValueError(
+                f"{' and '.join(missing)} missing: --predictions, --truth and --protocol go together"
+            )
+        unused = {
+            "MODEL": self.model,
+            "--data": self.data,
+            "--preset": self.preset,
+            "--weights": self.weights,
+        }
+        given = [option for option, value in unused.items() if value is not None]
+        if given:
+            raise ValueError(f"{' and '.join(given)} cannot be used with --predictions: files need no model")
+
+    def model_options(self) -> dict[str, object]:
+        """Collect the single settings of the model that were given.
+
+        Returns:
+            By name, without those left to the preset.
+        """
+        options = {"scales": self.scales, "warps": self.warps, "iterations": self.iterations}
+        return {name: value for name, value in options.items() if value is not None}

@@ -1,0 +1,1 @@
+"""Metrics as sums and counts, and the named protocols that turn them into numbers."""
