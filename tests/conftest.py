@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: where the reference numbers lie, run-time shape checks, hypothesis profiles."""
+"""Fixtures shared by all tests: where the reference numbers lie, run-time shape checks, hypothesis."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
-# Shapes written in the types are checked at run time in the tests. Modules with compiled kernels are left out: their
-# functions are compiled by numba or Triton and must not be wrapped.
+# Shapes written in the types are checked at run time in the tests. Modules with compiled kernels are left
+# out: their functions are compiled by numba or Triton and must not be wrapped.
 install_import_hook(
     [
         "kinema.ops.grid",
@@ -47,4 +47,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         r for r in terminalreporter.stats.get("skipped", []) if "needs reference data" in str(r.longrepr)
     ]
     if skipped:
-        terminalreporter.write_line(f"{len(skipped)} tests skipped: reference data absent (set KINEMA_SHARED)")
+        terminalreporter.write_line(
+            f"{len(skipped)} tests skipped: reference data absent (set KINEMA_SHARED)"
+        )
