@@ -1,0 +1,1 @@
+"""One function per verb, ``run(config) -> result``: shared by the command line and notebooks."""
