@@ -1,0 +1,103 @@
+"""Flow files: one reader and one writer for all formats; the suffix decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from kinema.errors import InputError, UsageError
+from kinema.io.flo import read_flo, write_flo
+from kinema.io.flow_field import FlowField
+from kinema.io.kitti_png import read_kitti_flow, write_kitti_flow
+from kinema.io.mat import read_mat, write_mat
+from kinema.io.npz import read_npz, read_npz_flow, write_npz, write_npz_flow
+from kinema.io.pfm import read_pfm, read_pfm_flow, write_pfm, write_pfm_flow
+
+__all__ = [
+    "FLOW_SUFFIXES",
+    "FlowField",
+    "read_flo",
+    "read_flow",
+    "read_kitti_flow",
+    "read_mat",
+    "read_npz",
+    "read_npz_flow",
+    "read_pfm",
+    "read_pfm_flow",
+    "write_flo",
+    "write_flow",
+    "write_kitti_flow",
+    "write_mat",
+    "write_npz",
+    "write_npz_flow",
+    "write_pfm",
+    "write_pfm_flow",
+]
+
+
+class _FlowWriter(Protocol):
+    def __call__(
+        self, path: Path | str, flow: np.ndarray, *, valid: np.ndarray | None, overwrite: bool
+    ) -> None: ...
+
+
+_READERS: dict[str, Callable[[Path | str], FlowField]] = {
+    ".flo": read_flo,
+    ".png": read_kitti_flow,
+    ".pfm": read_pfm_flow,
+    ".npz": read_npz_flow,
+    ".mat": read_mat,
+}
+_WRITERS: dict[str, _FlowWriter] = {
+    ".flo": write_flo,
+    ".png": write_kitti_flow,
+    ".pfm": write_pfm_flow,
+    ".npz": write_npz_flow,
+    ".mat": write_mat,
+}
+FLOW_SUFFIXES: frozenset[str] = frozenset(_READERS)
+
+
+def read_flow(path: Path | str) -> FlowField:
+    """Read a flow file.
+
+    Args:
+        path: a name that ends in .flo (Middlebury), .png (KITTI, 16 bit), .pfm, .npz or .mat.
+
+    Returns:
+        The flow in pixels, x to the right and y down, and where it is known.
+
+    Raises:
+        InputError: the suffix is unknown, or the file is missing, damaged or of another kind.
+        MissingExtraError: a .mat file without SciPy.
+    """
+    reader = _READERS.get(Path(path).suffix.lower())
+    if reader is None:
+        raise InputError(f"{path}: unknown flow suffix; use one of {' '.join(_READERS)}")
+    return reader(path)
+
+
+def write_flow(
+    path: Path | str, flow: np.ndarray, *, valid: np.ndarray | None = None, overwrite: bool = True
+) -> None:
+    """Write a flow file. All formats keep float32 values exactly, but for .png, which rounds to 1/64 pixel.
+
+    Args:
+        path: a name that ends in .flo (Middlebury), .png (KITTI, 16 bit), .pfm, .npz or .mat.
+        flow: (H, W, 2) in pixels, x to the right and y down.
+        valid: (H, W) bool, False where the flow is not known; None where all is known.
+        overwrite: whether an existing file may be replaced.
+
+    Raises:
+        UsageError: the suffix is unknown.
+        InputError: wrong shapes, or values in valid pixels that are not finite or beyond 1e9.
+        OutputError: the file exists and may not be replaced, or its place is full or not writable.
+        MissingExtraError: a .mat file without SciPy.
+    """
+    writer = _WRITERS.get(Path(path).suffix.lower())
+    if writer is None:
+        raise UsageError(f"{path}: unknown flow suffix; use one of {' '.join(_WRITERS)}")
+    writer(path, flow, valid=valid, overwrite=overwrite)
