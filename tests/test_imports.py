@@ -23,7 +23,7 @@ import numpy, torch, cv2, av, numba
 def state():
     return (os.getcwd(), dict(os.environ), threading.active_count(), random.getstate(), sys.path[:],
             torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads(),
-            torch.random.get_rng_state().sum().item(), numba.get_num_threads(), cv2.getNumThreads())
+            torch.random.get_rng_state().sum().item(), cv2.getNumThreads())
 before = state()
 for name in sys.argv[1:]:
     try:

@@ -1,8 +1,8 @@
 """The errors that a user can fix.
 
-Every message is one line and says what is wrong, in which file or field, and what to do about it. The
-command line prints it after ``kinema: error:`` and leaves with status 2; anything that is not a `KinemaError` is a bug
-(status 1).
+Every message is one line and says what is wrong, in which file or field, and what to do about it.
+The command line prints it after ``kinema: error:`` and leaves with status 2; anything that is not a
+`KinemaError` is a bug (status 1).
 """
 
 from __future__ import annotations

@@ -150,6 +150,16 @@ def test_bands_are_cut_at_all_only_where_it_pays() -> None:
     assert _tvl1_cpu._bands(10, 10, 10) == [(0, 10)]
 
 
+def test_result_does_not_depend_on_addresses() -> None:
+    flow, dual, data = problem(96, 128)
+    expected = tvl1_iterations(flow, dual, data, iterations=11, **SETTINGS)[0]
+    kept = []
+    for i in range(150):  # memory taken in between moves the next call's arrays
+        kept.append(torch.empty(1000 + 37 * i))
+        again = DataTerm(data.gradient.clone(), data.constant.clone())
+        assert torch.equal(tvl1_iterations(flow.clone(), dual, again, iterations=11, **SETTINGS)[0], expected)
+
+
 def test_strided_inputs_give_the_same_result() -> None:
     flow, dual, data = problem(30, 20)
     turned = [t.transpose(2, 3).contiguous().transpose(2, 3) for t in (flow, dual, *data)]

@@ -171,6 +171,7 @@ class TVNet(nn.Module):
         image2: Float[Tensor, "b 3 h w"],
         *,
         initial_flow: Float[Tensor, "#b 2 h0 w0"] | None = None,
+        grey_range: Float[Tensor, "b 2"] | None = None,
     ) -> FlowOutput:
         """Flow from frame 1 to frame 2.
 
@@ -178,6 +179,8 @@ class TVNet(nn.Module):
             image1: (B, 3, H, W) RGB in [0, 1]; H, W >= 3.
             image2: (B, 3, H, W) RGB in [0, 1].
             initial_flow: where the coarsest level starts; any size, in pixels of its own grid; None for zero.
+            grey_range: darkest and lightest grey level that are stretched to 0..255, per sample; None takes
+                those of the two frames. Parts of a larger frame need the range of the whole: see the method.
 
         Returns:
             The flow, and as residual the data term's ``rho`` before the last iteration's update, in
@@ -189,7 +192,7 @@ class TVNet(nn.Module):
         h, w = image1.shape[-2:]
         if min(h, w) < MIN_SIDE:
             raise InputError(f"images of {h}x{w} pixels are too small: tvnet needs at least 3x3")
-        first, second = self._prepare(image1, image2)
+        first, second = self._prepare(image1, image2, grey_range)
         sizes = self.level_sizes((h, w))
         flow = self._start(first, initial_flow, sizes[-1])
         residual = first
@@ -235,11 +238,28 @@ class TVNet(nn.Module):
         ratios = [self.zoom**s for s in range(count)]
         return [(max(1, int(h * r + 0.5)), max(1, int(w * r + 0.5))) for r in ratios]
 
-    def _prepare(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, Tensor]:
+    def grey_range(
+        self, image1: Float[Tensor, "b 3 h w"], image2: Float[Tensor, "b 3 h w"]
+    ) -> Float[Tensor, "b 2"]:
+        """The darkest and the lightest grey level of both frames: what tiles of a large frame have in common.
+
+        Args:
+            image1: (B, 3, H, W) RGB in [0, 1].
+            image2: (B, 3, H, W) RGB in [0, 1].
+
+        Returns:
+            (B, 2) in 0..255, the `grey_range` of `forward`.
+        """
+        frames = torch.stack([self._grey(image1), self._grey(image2)], 1).flatten(1)
+        return torch.stack([frames.amin(1), frames.amax(1)], 1)
+
+    def _prepare(
+        self, image1: Tensor, image2: Tensor, grey_range: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Grey levels, jointly stretched to 0..255 per sample, and lightly smoothed."""
         frames = torch.stack([self._grey(image1), self._grey(image2)], 1)
-        low = frames.amin((1, 2, 3, 4), keepdim=True)
-        high = frames.amax((1, 2, 3, 4), keepdim=True)
+        limits = self.grey_range(image1, image2) if grey_range is None else grey_range
+        low, high = limits.to(frames)[:, :, None, None, None, None].unbind(1)
         spread = torch.where(high > low, high - low, torch.full_like(high, 255.0))
         frames = torch.where(high > low, 255 * (frames - low) / spread, frames)
         first, second = frames.unbind(1)

@@ -36,7 +36,9 @@ CACHE_BYTES = 512 * 1024  # a block should keep its rows within a core's second-
 MAPS_PER_PIXEL = 10
 MIN_BAND_PIXELS = 16_384  # below it, handing a band to another thread costs more than it saves
 
-_jit = njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+# No reassociation and no approximate reciprocals: a vectorised loop and the scalar one that stands in for it,
+# where arrays seem to overlap, would round differently: results would depend on addresses. It costs nothing.
+_jit = njit(nogil=True, fastmath={"nnan", "ninf", "nsz", "contract"}, error_model="numpy", cache=True)
 
 
 @_jit

@@ -1,0 +1,1 @@
+"""Predictors: a model with its pre- and post-processing, tiles, windows and streaming."""
