@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,11 @@ settings.register_profile(
     "kinema", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("kinema")
+
+# A shell starts background jobs with Ctrl-C ignored, and their children inherit it: the tests that interrupt
+# a command need it as a terminal has it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(os.environ.get("KINEMA_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
