@@ -16,6 +16,7 @@ from kinema.io.flow import (
     read_flow,
     read_npz,
     write_flow,
+    write_mat,
     write_npz,
 )
 
@@ -244,3 +245,19 @@ def test_mat_without_scipy_names_the_extra(tmp_path):
     lines = done.stdout.splitlines()
     assert len(lines) == 2
     assert all(line.startswith("MissingExtraError") and "kinema[mat]" in line for line in lines)
+
+
+def test_mat_holds_named_arrays_as_matlab_has_them(tmp_path, flow):
+    scipy_io = pytest.importorskip("scipy.io")
+    occluded = np.array([[True, False]])
+    write_mat(tmp_path / "a.mat", {"flow": flow, "occluded": occluded, "confidence": np.float32([[0.25]])})
+    got = scipy_io.loadmat(tmp_path / "a.mat")
+    assert got["flow"].dtype == np.float64
+    assert np.array_equal(got["flow"], flow.astype(np.float64))
+    assert got["occluded"].dtype == np.uint8
+    assert got["occluded"].tolist() == [[1, 0]]
+    assert got["confidence"].tolist() == [[0.25]]
+    assert np.array_equal(read_flow(tmp_path / "a.mat").flow, flow)
+    with pytest.raises(InputError, match="'flow' is of type <U1"):
+        write_mat(tmp_path / "b.mat", {"flow": np.array(["x"])})
+    assert not (tmp_path / "b.mat").exists()

@@ -13,11 +13,11 @@ from kinema.errors import InputError, OutputError, UsageError
 from kinema.io.flow import (
     FLOW_SUFFIXES,
     read_flow,
-    read_kitti_flow,
     read_pfm,
     write_flow,
     write_pfm,
 )
+from kinema.io.formats.kitti_png import read_kitti_flow
 
 EXACT = sorted(FLOW_SUFFIXES - {".png"})
 

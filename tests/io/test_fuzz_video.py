@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from helpers import clips
 from kinema.errors import KinemaError
 from kinema.io.video import Reader, probe
-from kinema.io.video_cut import missing_bytes
+from kinema.io.video.cut import missing_bytes
 
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "clip.mp4": lambda path: clips.make_clip(path, frames=4, size_hw=(16, 24), audio="aac"),

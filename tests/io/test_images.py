@@ -13,8 +13,8 @@ import pytest
 
 from helpers import image_bytes as build
 from kinema.errors import InputError
+from kinema.io.formats.quiet import quiet_opencv
 from kinema.io.images import IMAGE_SUFFIXES, image_size_hw, read_image, write_image
-from kinema.io.quiet import quiet_opencv
 
 
 def samples(shape, dtype="u1", seed=0):

@@ -12,7 +12,7 @@ from helpers import clips
 from helpers.video_checks import message, run_python
 from kinema.errors import InputError, UsageError
 from kinema.io.video import Reader, probe
-from kinema.io.video_cut import missing_bytes
+from kinema.io.video.cut import missing_bytes
 
 NTSC = Fraction(30000, 1001)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from helpers import clips
 from helpers.video_checks import copy_clip, decoded_sound, run_python, sound_packets
 from kinema.errors import InputError, OutputError, UsageError
-from kinema.io.video import Reader, Writer, probe
+from kinema.io.video import Reader, VideoCodec, Writer, probe
 
 NTSC = Fraction(30000, 1001)
 
@@ -34,7 +35,7 @@ NTSC = Fraction(30000, 1001)
 def test_rate_count_and_duration_are_kept(
     tmp_path: Path, name: str, codec: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    source = clips.sound_clip(tmp_path / "clip.mp4", frames=20)
+    source = clips.sound_clip(tmp_path / "clip.mp4", frames=20, size_hw=(64, 80))
     copy_clip(source, tmp_path / name, codec=codec)
     info = probe(tmp_path / name)
     frames = list(Reader(tmp_path / name))
@@ -88,9 +89,9 @@ def test_times_that_do_not_rise_are_moved_by_one_tick(tmp_path: Path) -> None:
 @pytest.mark.parametrize("codec", ["h264", "vp9", "av1", "hevc"])
 @pytest.mark.parametrize("colour", [(200, 30, 40), (20, 180, 60), (10, 20, 210), (255, 255, 255), (0, 0, 0)])
 def test_flat_colours_come_back(tmp_path: Path, codec: str, colour: tuple[int, int, int]) -> None:
-    with Writer(tmp_path / "out.mp4", size_hw=(48, 64), rate=Fraction(25), codec=codec) as writer:
+    with Writer(tmp_path / "out.mp4", size_hw=(64, 80), rate=Fraction(25), codec=codec) as writer:
         for _ in range(3):
-            writer.write(np.full((48, 64, 3), colour, np.uint8))
+            writer.write(np.full((64, 80, 3), colour, np.uint8))
     images = [frame.image.astype(float) for frame in Reader(tmp_path / "out.mp4")]
     assert np.abs(np.mean(images, axis=(0, 1, 2)) - colour).max() < 3
     with av.open(str(tmp_path / "out.mp4")) as container:
@@ -108,7 +109,7 @@ def test_flat_colours_come_back(tmp_path: Path, codec: str, colour: tuple[int, i
         ],
         *[("out.webm", "vp9", size) for size in ((1, 1), (3, 5), (47, 63))],
         *[("out.mp4", "av1", size) for size in ((16, 17), (47, 63))],
-        *[("out.mp4", "hevc", size) for size in ((17, 16), (47, 63))],
+        *[("out.mp4", "hevc", size) for size in ((65, 64), (67, 83))],
         *[("out.mkv", "ffv1", size) for size in ((1, 1), (47, 63))],
     ],
 )
@@ -128,12 +129,49 @@ def test_even_sizes_get_the_chroma_that_all_players_know(tmp_path: Path) -> None
         assert container.streams.video[0].codec_context.pix_fmt == "yuv420p"
 
 
-def test_pixel_aspect_is_carried(tmp_path: Path) -> None:
-    with Writer(
-        tmp_path / "out.mp4", size_hw=(16, 16), rate=Fraction(25), pixel_aspect=Fraction(16, 11)
-    ) as writer:
-        writer.write(np.zeros((16, 16, 3), np.uint8))
-    assert probe(tmp_path / "out.mp4").pixel_aspect == Fraction(16, 11)
+def write_anamorphic(path: Path, codec: VideoCodec, aspect: Fraction) -> None:
+    with Writer(path, size_hw=(64, 66), rate=Fraction(25), codec=codec, pixel_aspect=aspect) as writer:
+        for level in (0, 90):
+            writer.write(np.full((64, 66, 3), level, np.uint8))
+
+
+@pytest.mark.parametrize("name", ["a.mp4:h264", "a.mov:hevc", "a.mp4:vp9", "a.mp4:av1", "a.mkv:h264"])
+def test_pixel_aspect_is_carried(tmp_path: Path, name: str) -> None:
+    name, codec = name.split(":")
+    write_anamorphic(tmp_path / name, cast(VideoCodec, codec), Fraction(128, 117))
+    assert probe(tmp_path / name).pixel_aspect == Fraction(128, 117)
+
+
+@pytest.mark.parametrize("name", ["a.mkv:ffv1", "a.mkv:vp9", "a.webm:vp9", "a.webm:av1"])
+def test_matroska_says_the_shape_of_pixels_in_its_header(tmp_path: Path, name: str) -> None:
+    name, codec = name.split(":")
+    write_anamorphic(tmp_path / name, cast(VideoCodec, codec), Fraction(128, 117))
+    # 66 pixels of 128:117 are 72.2 wide on the screen, which the header holds as 72.
+    assert probe(tmp_path / name).pixel_aspect == Fraction(72, 66)
+    # The demuxer compares the checksum of the tracks when it is told to.
+    with av.open(str(tmp_path / name), options={"err_detect": "crccheck+explode"}) as container:
+        track = container.streams.video[0]
+        assert "title" not in track.metadata
+        levels = [frame.to_ndarray(format="gray").mean() for frame in container.decode(track)]
+    assert len(levels) == 2
+    assert levels[0] + 50 < levels[1]
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_the_shortest_hevc_has_its_times(tmp_path: Path, frames: int) -> None:
+    for _ in range(3):  # what was wrong was memory never written: sometimes it happened to be right
+        with Writer(tmp_path / "a.mp4", size_hw=(64, 64), rate=Fraction(25), codec="hevc") as writer:
+            for level in range(frames):
+                writer.write(np.full((64, 64, 3), 60 * level, np.uint8))
+        assert [frame.time * 25 for frame in Reader(tmp_path / "a.mp4")] == list(range(frames))
+
+
+def test_square_pixels_and_absurd_ones_in_matroska(tmp_path: Path) -> None:
+    for aspect in (Fraction(1), Fraction(10**6), Fraction(1, 10**6)):
+        write_anamorphic(tmp_path / "a.mkv", "ffv1", aspect)
+        assert len(list(Reader(tmp_path / "a.mkv"))) == 2
+    with pytest.raises(UsageError, match="above 0"):
+        write_anamorphic(tmp_path / "b.mkv", "ffv1", Fraction(0))
 
 
 def test_grey_and_sixteen_bit_arrays_are_written(tmp_path: Path) -> None:
@@ -277,6 +315,7 @@ FULL_DISK = """
 import resource, sys
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 import numpy as np
 from kinema.errors import OutputError
 from kinema.io.video import Writer

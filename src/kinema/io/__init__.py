@@ -9,9 +9,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kinema.io import clips, files, flow, images, video
+    from kinema.io import checkpoints, clips, files, flow, images, video
 
-__all__ = ["clips", "files", "flow", "images", "video"]
+__all__ = ["checkpoints", "clips", "files", "flow", "images", "video"]
 
 
 def __getattr__(name: str) -> object:

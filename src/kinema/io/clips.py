@@ -2,13 +2,11 @@
 
 The rules, in the order in which they are applied to each input:
 
-- A name that exists is that file or folder, even with ``*``, ``?`` or ``[`` in it; otherwise such a name is a
-pattern,
-  where ``**`` also searches folders inside folders.
+- A name that exists is that file or folder, even with ``*``, ``?`` or ``[`` in it; otherwise such a name is
+  a pattern, where ``**`` also searches folders inside folders.
 - A folder, and a pattern that finds images, is one sequence in natural order (``frame_2`` before
-``frame_10``). Other
-  files in there, and hidden ones, are passed over. A folder or pattern that holds only videos stands for each
-  of them. Images and videos together are an error: it is not clear which are meant.
+  ``frame_10``). Other files in there, and hidden ones, are passed over. A folder or pattern that holds only
+  videos stands for each of them. Images and videos together are an error: it is not clear which are meant.
 - Images named one by one are one clip: exactly two are a pair, three or more a sequence in the order given.
 - Every video, folder and pattern is a clip of its own.
 
@@ -31,7 +29,7 @@ from typing import Literal
 import numpy as np
 
 from kinema.errors import InputError, UsageError
-from kinema.io.files import reading
+from kinema.io.files import reading, user_path
 from kinema.io.images import IMAGE_SUFFIXES, image_size_hw, read_image
 from kinema.io.video import VIDEO_SUFFIXES, Reader, exact_seconds
 
@@ -134,12 +132,17 @@ def open_clips(
     """
     if not inputs:
         raise UsageError("no input: name a video, two or more images, a folder of images or a quoted pattern")
+    if "" in inputs:
+        raise UsageError("an input is empty: name a file or a folder (. is this one)")
     choice = _choice(start, end, stride, minimum)
     images: list[Path] = []
     clips: list[Clip] = []
+    others: list[str] = []
     for text in inputs:
         with reading(text):
             kind, files = _resolve(text)
+        if kind != "image":
+            others.append(text)
         if kind == "image":
             images += files
         elif kind == "images":
@@ -148,8 +151,8 @@ def open_clips(
             clips += [_video(file, choice) for file in files]
     if images and clips:
         raise UsageError(
-            f"images and other inputs together ({images[0]}, {clips[0].name}): give only images, or only "
-            "videos, folders and patterns"
+            f"images and other inputs together ({images[0]}, {others[0]}): give only images, or only videos, "
+            "folders and patterns"
         )
     if images:
         clips = [_listed(images, choice)]
@@ -182,7 +185,7 @@ def _choice(start: float | None, end: float | None, stride: int, minimum: int) -
 
 def _resolve(text: str) -> tuple[Literal["image", "images", "videos"], list[Path]]:
     """One input: a single image, the images of a folder or pattern, or one or more videos."""
-    path = Path(text).expanduser()
+    path = user_path(text)
     if path.is_dir():
         return _sorted_out(
             text, [entry for entry in path.iterdir() if not entry.name.startswith(".")], "folder"
@@ -192,9 +195,8 @@ def _resolve(text: str) -> tuple[Literal["image", "images", "videos"], list[Path
             return "image", [path]
         if path.suffix.lower() in VIDEO_SUFFIXES:
             return "videos", [path]
-        raise InputError(
-            f"{text}: the suffix {path.suffix or 'is missing and'} tells no image or video; {_accepted()}"
-        )
+        suffix = path.suffix or "a name without suffix"
+        raise InputError(f"{text}: {suffix} tells no image or video; {_accepted()}")
     if re.search(r"[*?[]", text):
         found = [Path(name) for name in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - Path.glob refuses roots
         if not found:
@@ -244,7 +246,7 @@ def _missing(text: str, path: Path) -> InputError:
 
 def _group_name(text: str, first: Path) -> str:
     """A folder's own name; for a pattern that of the folder in which it finds images."""
-    folder = Path(text).expanduser()
+    folder = user_path(text)
     return (folder if folder.is_dir() else first.parent).resolve().name or "sequence"
 
 
@@ -266,8 +268,13 @@ def _sequence(name: str, files: list[Path], choice: _Choice) -> Clip:
     numbers = range(int(choice.start), last, choice.stride)
     chosen = [files[number] for number in numbers]
     if len(chosen) < choice.minimum:
-        which = files[0] if len(files) == 1 else f"{name} ({len(chosen)} of {len(files)} images chosen)"
-        raise InputError(f"{which}: this needs at least {_number(choice.minimum)} frames; give more images")
+        needed = f"at least {_number(choice.minimum)} frames are needed"
+        if len(files) < choice.minimum:
+            raise InputError(f"{files[0]}: this is one image, but {needed}; give more images")
+        raise InputError(
+            f"{name}: {len(chosen)} of {len(files)} images chosen, but {needed}; change --start, --end or "
+            "--stride"
+        )
     return _image_clip(name, "sequence", chosen, numbers)
 
 

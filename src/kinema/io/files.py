@@ -8,6 +8,7 @@ import math
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -17,7 +18,17 @@ import numpy as np
 
 from kinema.errors import InputError, OutputError
 
-__all__ = ["file_size", "read_bytes", "reading", "replacing", "write_bytes", "write_json"]
+__all__ = [
+    "check_folder",
+    "check_output",
+    "file_size",
+    "read_bytes",
+    "reading",
+    "replacing",
+    "user_path",
+    "write_bytes",
+    "write_json",
+]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -34,7 +45,8 @@ _SENTENCES = {
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
     errno.ELOOP: "its symbolic links go in a circle; choose another place",
 }
-_LONGEST_STEM = 40
+_LONGEST_STEM = 40  # bytes
+_STREAMS = frozenset({"stdin", "stdout", "stderr"})
 
 
 @contextmanager
@@ -107,6 +119,57 @@ def write_json(path: Path | str, data: object, *, overwrite: bool = True) -> Non
     write_bytes(path, (text + "\n").encode("utf-8", "backslashreplace"), overwrite=overwrite)
 
 
+def check_output(path: Path | str, *, overwrite: bool) -> None:
+    """Say before the work what `replacing` would say after it; nothing is left behind.
+
+    Args:
+        path: the file to be.
+        overwrite: whether an existing file may be replaced.
+
+    Raises:
+        OutputError: see `replacing`.
+    """
+    path = Path(path)
+    with _output_errors(path):
+        target = _replaceable(path, overwrite=overwrite)
+    check_folder(target.parent if path.is_symlink() else path.parent)  # as it was typed, where it can be
+
+
+def check_folder(folder: Path | str) -> None:
+    """Say before the work that files cannot be written into a folder; nothing is left behind.
+
+    Args:
+        folder: where the files will be; it may not exist yet: then the nearest one above that does is tried.
+
+    Raises:
+        OutputError: it is a file, or not writable.
+    """
+    place = folder = Path(folder)
+    with _output_errors(folder):
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        if not place.is_dir():
+            above = "" if place == folder else f": {place} is a file"
+            raise OutputError(f"{folder} is not a folder{above}; choose another place")
+        try:
+            with tempfile.TemporaryFile(dir=place):
+                pass
+        except FileNotFoundError:  # as /proc says it, which is there
+            raise OutputError(f"{place} cannot be written to; choose another place") from None
+
+
+def user_path(text: str) -> Path:
+    """A path as it was typed; ``~`` is the home folder, also in ``--out=~/x``, which shells leave alone.
+
+    Args:
+        text: the words of the user.
+
+    Returns:
+        The path; unchanged where there is no such user.
+    """
+    return Path(os.path.expanduser(text))  # noqa: PTH111  Path.expanduser raises for a user that is not there
+
+
 @contextmanager
 def reading(path: Path | str) -> Iterator[None]:
     """Turn what the operating system says about an input file into one plain sentence.
@@ -176,6 +239,15 @@ def _exists(path: Path) -> OutputError:
 
 def _checked_target(path: Path, *, overwrite: bool) -> Path:
     """The file behind all links, when it may be written; its parent folders are created."""
+    target = _replaceable(path, overwrite=overwrite)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target
+
+
+def _replaceable(path: Path, *, overwrite: bool) -> Path:
+    """The file behind all links, when it may be written as far as can be told without trying."""
+    if path.parent.as_posix() in ("/dev", "/dev/fd") and (path.name in _STREAMS or path.name.isdecimal()):
+        raise _irregular(path)  # where they lead to a file, that file would be replaced under its writer
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise OutputError(f"{path} is a folder; name a file")
@@ -183,14 +255,18 @@ def _checked_target(path: Path, *, overwrite: bool) -> Path:
         if not overwrite:
             raise _exists(path)
         if not target.is_file():  # replacing /dev/null by a file would harm the whole system
-            raise OutputError(f"{path} is not a regular file; name a file")
-    target.parent.mkdir(parents=True, exist_ok=True)
+            raise _irregular(path)
     return target
+
+
+def _irregular(path: Path) -> OutputError:
+    return OutputError(f"{path} is not a regular file; name a file")
 
 
 def _create_temporary(target: Path) -> Path:
     """An empty file beside the target: a folder without write access shows before the work."""
-    stem = target.stem.encode()[:_LONGEST_STEM].decode(errors="ignore").lstrip(".")
+    # Names are bytes to the system: a stem that is not UTF-8 loses what does not fit, never the file.
+    stem = os.fsencode(target.stem)[:_LONGEST_STEM].decode(errors="ignore").lstrip(".")
     name = f".{stem}.{os.getpid()}-{secrets.token_hex(4)}{target.suffix}"
     temporary = target.with_name(name)
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))

@@ -9,32 +9,24 @@ from typing import Protocol
 import numpy as np
 
 from kinema.errors import InputError, UsageError
-from kinema.io.flo import read_flo, write_flo
-from kinema.io.flow_field import FlowField
-from kinema.io.kitti_png import read_kitti_flow, write_kitti_flow
-from kinema.io.mat import read_mat, write_mat
-from kinema.io.npz import read_npz, read_npz_flow, write_npz, write_npz_flow
-from kinema.io.pfm import read_pfm, read_pfm_flow, write_pfm, write_pfm_flow
+from kinema.io.formats.flo import read_flo, write_flo
+from kinema.io.formats.flow_field import FlowField
+from kinema.io.formats.kitti_png import read_kitti_flow, write_kitti_flow
+from kinema.io.formats.mat import read_mat_flow, write_mat, write_mat_flow
+from kinema.io.formats.npz import read_npz, read_npz_flow, write_npz, write_npz_flow
+from kinema.io.formats.pfm import read_pfm, read_pfm_flow, write_pfm, write_pfm_flow
 
+# The single formats are in `kinema.io.formats`; here are those among them that also hold other arrays.
 __all__ = [
     "FLOW_SUFFIXES",
     "FlowField",
-    "read_flo",
     "read_flow",
-    "read_kitti_flow",
-    "read_mat",
     "read_npz",
-    "read_npz_flow",
     "read_pfm",
-    "read_pfm_flow",
-    "write_flo",
     "write_flow",
-    "write_kitti_flow",
     "write_mat",
     "write_npz",
-    "write_npz_flow",
     "write_pfm",
-    "write_pfm_flow",
 ]
 
 
@@ -44,21 +36,14 @@ class _FlowWriter(Protocol):
     ) -> None: ...
 
 
-_READERS: dict[str, Callable[[Path | str], FlowField]] = {
-    ".flo": read_flo,
-    ".png": read_kitti_flow,
-    ".pfm": read_pfm_flow,
-    ".npz": read_npz_flow,
-    ".mat": read_mat,
+_FORMATS: dict[str, tuple[Callable[[Path | str], FlowField], _FlowWriter]] = {
+    ".flo": (read_flo, write_flo),
+    ".png": (read_kitti_flow, write_kitti_flow),
+    ".pfm": (read_pfm_flow, write_pfm_flow),
+    ".npz": (read_npz_flow, write_npz_flow),
+    ".mat": (read_mat_flow, write_mat_flow),
 }
-_WRITERS: dict[str, _FlowWriter] = {
-    ".flo": write_flo,
-    ".png": write_kitti_flow,
-    ".pfm": write_pfm_flow,
-    ".npz": write_npz_flow,
-    ".mat": write_mat,
-}
-FLOW_SUFFIXES: frozenset[str] = frozenset(_READERS)
+FLOW_SUFFIXES: frozenset[str] = frozenset(_FORMATS)
 
 
 def read_flow(path: Path | str) -> FlowField:
@@ -74,10 +59,10 @@ def read_flow(path: Path | str) -> FlowField:
         InputError: the suffix is unknown, or the file is missing, damaged or of another kind.
         MissingExtraError: a .mat file without SciPy.
     """
-    reader = _READERS.get(Path(path).suffix.lower())
-    if reader is None:
-        raise InputError(f"{path}: unknown flow suffix; use one of {' '.join(_READERS)}")
-    return reader(path)
+    read, _ = _FORMATS.get(Path(path).suffix.lower(), (None, None))
+    if read is None:
+        raise InputError(f"{path}: unknown flow suffix; use one of {' '.join(_FORMATS)}")
+    return read(path)
 
 
 def write_flow(
@@ -97,7 +82,7 @@ def write_flow(
         OutputError: the file exists and may not be replaced, or its place is full or not writable.
         MissingExtraError: a .mat file without SciPy.
     """
-    writer = _WRITERS.get(Path(path).suffix.lower())
-    if writer is None:
-        raise UsageError(f"{path}: unknown flow suffix; use one of {' '.join(_WRITERS)}")
-    writer(path, flow, valid=valid, overwrite=overwrite)
+    _, write = _FORMATS.get(Path(path).suffix.lower(), (None, None))
+    if write is None:
+        raise UsageError(f"{path}: unknown flow suffix; use one of {' '.join(_FORMATS)}")
+    write(path, flow, valid=valid, overwrite=overwrite)

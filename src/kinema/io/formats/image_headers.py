@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kinema.errors import InputError
-from kinema.io.exif import ORIENTATION, exif_orientation, first_directory, with_value
-from kinema.io.png import SIGNATURE, parse_png
-from kinema.io.pnm import parse_pnm
+from kinema.io.formats.png import SIGNATURE, parse_png
+from kinema.io.formats.pnm import parse_pnm
+from kinema.io.formats.tiff import ORIENTATION, exif_orientation, first_directory, with_value
 
 __all__ = ["MOST_PIXELS", "ImageHeader", "inspect_image"]
 
 MOST_PIXELS = 2**28
-_ALLOWANCE = (
-    2**25
-)  # pixels of one colour cost nothing in WebP and in some kinds of TIFF: this many are believed
+# Pixels of one colour cost nothing in WebP and in some kinds of TIFF: this many are believed.
+_ALLOWANCE = 2**25
 _TIFF_RATIO = 4096
 _ROWS_PER_STRIP, _EXTRA_SAMPLES = 278, 338
 _JPEG_PIXELS_PER_BYTE = 2048  # one bit for each 8x8 block, with room for arithmetic coding

@@ -17,9 +17,8 @@ __all__ = ["UPRIGHT", "Orientation", "RgbReader", "RgbWriter", "bit_depth", "ori
 # Accurate rounding and full chroma interpolation cost a few milliseconds and keep flat colours within one
 # level.
 _ACCURATE = 0x2 | 0x2000 | 0x40000  # SWS_BILINEAR, SWS_FULL_CHR_H_INT, SWS_ACCURATE_RND of libswscale
-_UNSPECIFIED_MATRIX = frozenset(
-    {0, 2, 3}
-)  # AVCOL_SPC_RGB (meaningless on a YUV picture), UNSPECIFIED, RESERVED
+# AVCOL_SPC_RGB (meaningless on a YUV picture), UNSPECIFIED, RESERVED
+_UNSPECIFIED_MATRIX = frozenset({0, 2, 3})
 _BT709 = 1  # the same number for matrix, primaries and transfer in ITU-T H.273
 
 

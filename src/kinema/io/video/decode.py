@@ -9,7 +9,7 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import av
 from av.container import InputContainer
@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 
 from kinema.errors import InputError
 from kinema.io.files import file_size
-from kinema.io.video_cut import missing_bytes
+from kinema.io.video.cut import missing_bytes
 
 __all__ = ["Damage", "Source", "open_container", "seconds_text"]
 
@@ -33,6 +33,8 @@ _OPTIONS = {
     "format_whitelist": _FORMATS,
     "max_pixels": str(_MOST_PIXELS),
 }
+# Titles and such that are no UTF-8 must not make a video unreadable. PyAV 19 sees to it by itself.
+_METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 _DEFAULT_RATE = Fraction(25)
 
 
@@ -60,13 +62,14 @@ def open_container(path: Path) -> InputContainer:
     """
     file_size(path)
     try:
-        return av.open(f"file:{path}", options=_OPTIONS, metadata_errors="replace")
+        container: InputContainer = av.open(f"file:{path}", options=_OPTIONS, **_METADATA)
     except (av.error.FFmpegError, ValueError, OSError) as error:
         if missing_bytes(path):
             raise _unreadable_rest(path) from error
         raise InputError(
             f"{path} is not a video that can be read: is it complete, and really a video?"
         ) from error
+    return container
 
 
 def _unreadable_rest(path: Path) -> InputError:
@@ -177,9 +180,7 @@ class Source:
         if self.stream.frames > 2 and len(entries) == self.stream.frames:
             times = [int(entry.timestamp) for entry in entries][:-1]  # the last frame may be short
             steps = {later - earlier for earlier, later in pairwise(times)}
-            return (
-                max(steps) - min(steps) > 1
-            )  # a step may differ by one tick of rounding; the last may be short
+            return max(steps) - min(steps) > 1  # steps may differ by one tick of rounding
         average, base = self.stream.average_rate, self.stream.base_rate
         if not average or not base:
             return False

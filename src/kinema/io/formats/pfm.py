@@ -10,7 +10,7 @@ import numpy as np
 
 from kinema.errors import InputError
 from kinema.io.files import read_bytes, write_bytes
-from kinema.io.flow_field import FlowField, checked_flow, known_flow
+from kinema.io.formats.flow_field import FlowField, checked_flow, known_flow
 
 __all__ = ["read_pfm", "read_pfm_flow", "write_pfm", "write_pfm_flow"]
 

@@ -1,11 +1,11 @@
-"""MATLAB .mat (version 5) with the array ``flow``: SciPy decodes it after its structure has been checked."""
+"""MATLAB .mat (version 5): SciPy encodes and decodes; what is read has had its structure checked before."""
 
 from __future__ import annotations
 
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ import numpy as np
 
 from kinema.errors import InputError, MissingExtraError
 from kinema.io.files import read_bytes, write_bytes
-from kinema.io.flow_field import FlowField, checked_flow, known_flow
+from kinema.io.formats.flow_field import FlowField, checked_flow, known_flow
 
-__all__ = ["read_mat", "write_mat"]
+__all__ = ["read_mat_flow", "write_mat", "write_mat_flow"]
 
 _HEADER_BYTES = 128
 _MATRIX, _COMPRESSED = 14, 15
@@ -26,7 +26,7 @@ _DEFLATE_RATIO = 1032  # a deflate stream of n bytes holds at most this times as
 _LARGEST = 2**32
 
 
-def read_mat(path: Path | str) -> FlowField:
+def read_mat_flow(path: Path | str) -> FlowField:
     """Read flow from the array ``flow`` of a MATLAB file of version 5 (``-v6`` or ``-v7``).
 
     Args:
@@ -53,7 +53,31 @@ def read_mat(path: Path | str) -> FlowField:
     return known_flow(flow)
 
 
-def write_mat(
+def write_mat(path: Path | str, arrays: Mapping[str, np.ndarray], *, overwrite: bool = True) -> None:
+    """Write arrays of numbers as MATLAB has them by default: float64, and uint8 for what is true or false.
+
+    Args:
+        path: the file to be.
+        arrays: by name; real numbers or booleans of any shape. Flow results use the names ``flow``,
+            ``backward``, ``occluded``, ``confidence``.
+        overwrite: whether an existing file may be replaced.
+
+    Raises:
+        InputError: an array holds something else than real numbers.
+        MissingExtraError: SciPy is not installed.
+        OutputError: see `kinema.io.files.replacing`.
+    """
+    scipy_io = _scipy_io()
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf":
+            raise InputError(f"{path}: the array {name!r} is of type {array.dtype}; .mat holds numbers here")
+    stored = {name: a.astype(np.uint8 if a.dtype == bool else np.float64) for name, a in arrays.items()}
+    buffer = io.BytesIO()
+    scipy_io.savemat(buffer, stored)
+    write_bytes(path, buffer.getvalue(), overwrite=overwrite)
+
+
+def write_mat_flow(
     path: Path | str, flow: np.ndarray, *, valid: np.ndarray | None = None, overwrite: bool = True
 ) -> None:
     """Write flow as the array ``flow`` of a MATLAB file of version 5: float64, (H, W, 2).
@@ -69,12 +93,9 @@ def write_mat(
         MissingExtraError: SciPy is not installed.
         OutputError: see `kinema.io.files.replacing`.
     """
-    scipy_io = _scipy_io()
     field = checked_flow(flow, valid, name=str(path))
-    stored = np.where(field.valid[:, :, None], field.flow.astype(np.float64), np.nan)
-    buffer = io.BytesIO()
-    scipy_io.savemat(buffer, {"flow": stored})
-    write_bytes(path, buffer.getvalue(), overwrite=overwrite)
+    stored = np.where(field.valid[:, :, None], field.flow, np.float32(np.nan))
+    write_mat(path, {"flow": stored}, overwrite=overwrite)
 
 
 def _scipy_io() -> Any:

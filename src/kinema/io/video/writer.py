@@ -20,8 +20,9 @@ from av.video.stream import VideoStream
 
 from kinema.errors import OutputError, UsageError
 from kinema.io.files import replacing
-from kinema.io.video_pixels import RgbWriter
-from kinema.io.video_sound import SoundTrack
+from kinema.io.video.matroska import ROOM, declare_pixel_aspect
+from kinema.io.video.pixels import RgbWriter
+from kinema.io.video.sound import SoundTrack
 
 __all__ = ["WRITABLE_SUFFIXES", "VideoCodec", "Writer"]
 
@@ -54,22 +55,28 @@ class _Encoder:
     options: dict[str, str]
     odd_sizes: str  # pixel format for sizes that 4:2:0 of this codec cannot express
     smallest: int = 1  # below this side the encoders refuse, or old versions hang
+    keeps_aspect: bool = True  # whether its own stream says what shape the pixels have
 
 
 _ENCODERS: dict[str, _Encoder] = {
     # A short look-ahead keeps the number of frames in memory small; quality is set by crf.
     "h264": _Encoder("libx264", {"crf": "18", "preset": "fast", "rc-lookahead": "10"}, "yuv444p"),
+    # With B-frames x265 gives clips of one or two frames senseless time stamps, and below the size of one of
+    # its blocks it damages the memory of the process.
     "hevc": _Encoder(
         "libx265",
-        {"crf": "20", "preset": "fast", "x265-params": "log-level=none:rc-lookahead=10"},
+        {"crf": "20", "preset": "fast", "x265-params": "log-level=none:rc-lookahead=10:bframes=0"},
         "yuv444p",
-        16,
+        64,
     ),
     "vp9": _Encoder(
-        "libvpx-vp9", {"crf": "22", "b": "0", "deadline": "good", "cpu-used": "5", "row-mt": "1"}, "yuv420p"
+        "libvpx-vp9",
+        {"crf": "22", "b": "0", "deadline": "good", "cpu-used": "5", "row-mt": "1"},
+        "yuv420p",
+        keeps_aspect=False,
     ),
-    "av1": _Encoder("libsvtav1", {"crf": "24", "preset": "8"}, "yuv420p", 16),
-    "ffv1": _Encoder("ffv1", {"level": "3", "g": "1"}, "bgr0"),
+    "av1": _Encoder("libsvtav1", {"crf": "24", "preset": "8"}, "yuv420p", 16, keeps_aspect=False),
+    "ffv1": _Encoder("ffv1", {"level": "3", "g": "1"}, "bgr0", keeps_aspect=False),
 }
 _AUTOMATIC = ("h264", "vp9", "av1")  # the first that this FFmpeg has; builds without GPL parts have no x264
 
@@ -83,8 +90,8 @@ class Writer:
 
     Sizes are kept exactly. H.264 and HEVC with 4:2:0 chroma know only even sizes; an odd one is written with
     full chroma (4:4:4), which desktop players and Chromium play, but Safari, QuickTime and many televisions
-    do not: ``.webm`` (VP9) is the choice for odd sizes everywhere. ``ffv1`` in ``.mkv`` is lossless RGB. VP9,
-    AV1 and FFV1 need neither x264 nor x265.
+    do not: ``.webm`` (VP9) is the choice for odd sizes everywhere. HEVC and AV1 need 64 and 16 pixels a side.
+    ``ffv1`` in ``.mkv`` is lossless RGB. VP9, AV1 and FFV1 need neither x264 nor x265.
 
     Args:
         path: ``.mp4``, ``.m4v``, ``.mov``, ``.mkv`` or ``.webm``.
@@ -99,7 +106,8 @@ class Writer:
         overwrite: whether an existing file may be replaced.
         time_base: unit of the times given to `write`, in seconds (`VideoInfo.time_base`); they are kept
             exactly where the container can. Matroska and WebM round to milliseconds.
-        pixel_aspect: width of one pixel over its height.
+        pixel_aspect: width of one pixel over its height. VP9, AV1 and FFV1 in ``.mkv`` and ``.webm`` round
+            the width on the screen to whole pixels.
 
     Raises:
         UsageError: suffix, codec, size or rate cannot be written.
@@ -124,8 +132,8 @@ class Writer:
         self.path = Path(path)
         self._format = _format_of(self.path)
         self._encoder = _encoder_for(self.path, codec, _HELD[self._format])
-        if min(size_hw) < 1 or rate <= 0:
-            raise UsageError(f"{path}: size {size_hw} and rate {rate} must be positive")
+        if min(size_hw) < 1 or rate <= 0 or pixel_aspect <= 0:
+            raise UsageError(f"{path}: size {size_hw}, rate {rate}, pixels {pixel_aspect}: must be above 0")
         if min(size_hw) < self._encoder.smallest:
             raise UsageError(
                 f"{path}: {codec} cannot write {size_hw[1]}x{size_hw[0]} pixels; choose h264, vp9 or ffv1 "
@@ -175,6 +183,9 @@ class Writer:
                 yield
                 with self._plain_errors():
                     self._finish(container)
+                if self._aspect_in_header:
+                    with suppress(ValueError):  # another layout: square pixels are better than no file
+                        declare_pixel_aspect(temporary, self.size_hw, self._pixel_aspect)
             finally:
                 self._abandon(container)
 
@@ -183,6 +194,12 @@ class Writer:
         if self._format not in {"mp4", "mov"}:
             return {}
         return {"movflags": "+faststart", "movie_timescale": str(self._tick.denominator)}
+
+    @property
+    def _aspect_in_header(self) -> bool:
+        """Whether the container alone must say that the pixels are not square; FFmpeg sees to it in MP4."""
+        matroska = self._format in {"matroska", "webm"}
+        return matroska and not self._encoder.keeps_aspect and self._pixel_aspect != 1
 
     def _prepare(self, container: OutputContainer) -> None:
         """Open encoder, sound and header: what cannot work fails before the first frame is computed."""
@@ -205,6 +222,8 @@ class Writer:
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         stream.codec_context.sample_aspect_ratio = self._pixel_aspect
         stream.codec_context.thread_type = "AUTO"
+        if self._aspect_in_header:
+            stream.metadata["title"] = ROOM
         self._pixels.tag(stream.codec_context)
         if self._encoder.name == "libx265" and self._format in {"mp4", "mov"}:
             stream.codec_context.codec_tag = "hvc1"  # the name that Apple's players ask for
@@ -244,9 +263,8 @@ class Writer:
             return 0
         step = round(1 / self.rate / self._tick)
         wanted = self._last + step if time is None else round((time - self._origin) / self._tick)
-        self._last = max(
-            wanted, self._last + 1
-        )  # equal times, which no container allows, are moved by one tick
+        # Equal times, which no container allows, are moved by one tick.
+        self._last = max(wanted, self._last + 1)
         return self._last
 
     def _mux(self, packet: Packet[VideoStream]) -> None:

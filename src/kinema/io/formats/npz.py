@@ -15,7 +15,7 @@ import numpy as np
 
 from kinema.errors import InputError
 from kinema.io.files import file_size, reading, replacing
-from kinema.io.flow_field import FlowField, checked_flow, known_flow
+from kinema.io.formats.flow_field import FlowField, checked_flow, known_flow
 
 __all__ = ["read_npz", "read_npz_flow", "write_npz", "write_npz_flow"]
 

@@ -1,13 +1,4 @@
-"""Video in: frames one after the other, with exact times, upright, RGB. `Writer` is the way out.
-
-    with Reader("clip.mp4", start=1.5, stride=2) as reader:
-        for frame in reader:
-            use(frame.image, frame.time)
-
-What is kept: rational frame rates, the container's own time stamps, variable rate, 10-bit depth
-(``dtype="uint16"``). What is applied: the container's rotation, the colour tags. What is left alone: the
-shape of the pixels (see `VideoInfo.pixel_aspect`), interlacing, high dynamic range.
-"""
+"""The way in: what a video says about itself, and its frames one after the other."""
 
 from __future__ import annotations
 
@@ -24,21 +15,10 @@ import av
 import numpy as np
 
 from kinema.errors import InputError, UsageError
-from kinema.io.video_decode import Damage, Source, seconds_text
-from kinema.io.video_pixels import Orientation, RgbReader, bit_depth, orientation_of
-from kinema.io.video_writer import WRITABLE_SUFFIXES, VideoCodec, Writer
+from kinema.io.video.decode import Damage, Source, seconds_text
+from kinema.io.video.pixels import Orientation, RgbReader, bit_depth, orientation_of
 
-__all__ = [
-    "VIDEO_SUFFIXES",
-    "WRITABLE_SUFFIXES",
-    "Reader",
-    "VideoCodec",
-    "VideoFrame",
-    "VideoInfo",
-    "Writer",
-    "exact_seconds",
-    "probe",
-]
+__all__ = ["VIDEO_SUFFIXES", "Reader", "VideoFrame", "VideoInfo", "exact_seconds", "probe"]
 
 VIDEO_SUFFIXES: frozenset[str] = frozenset(
     (

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kinema.io.exif import exif_orientation
+from kinema.io.formats.tiff import exif_orientation
 
 __all__ = ["SIGNATURE", "Png", "parse_png"]
 

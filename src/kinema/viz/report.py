@@ -13,6 +13,7 @@ import numpy as np
 
 from kinema.errors import InputError, UsageError
 from kinema.io.files import read_bytes, write_bytes
+from kinema.viz.pictures import checked_image
 
 _VIDEO_TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".webm": "video/webm"}
 
@@ -287,9 +288,8 @@ def _img(figure: Figure, *, css: str = "") -> str:
 
 
 def _encoded(image: np.ndarray, *, photo: bool) -> tuple[str, bytes]:
-    if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
-        raise InputError(f"expected a uint8 (H, W, 3) or (H, W) image, got {image.dtype} {image.shape}")
-    stored = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    picture = checked_image(image)
+    stored = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     settings = [cv2.IMWRITE_JPEG_QUALITY, 92] if photo else [cv2.IMWRITE_PNG_COMPRESSION, 9]
     done, data = cv2.imencode(".jpg" if photo else ".png", stored, settings)
     if not done:

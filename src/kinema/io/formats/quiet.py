@@ -25,8 +25,6 @@ _THEIR_LINES = (
     b"Warning: unknown JFIF revision",
     b"libpng ",
 )
-
-
 _SILENT = 0
 
 

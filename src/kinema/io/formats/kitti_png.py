@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from kinema.errors import InputError, OutputError
+from kinema.errors import InputError
 from kinema.io.files import read_bytes, write_bytes
-from kinema.io.flow_field import FlowField, checked_flow
-from kinema.io.images import decode_image
-from kinema.io.png import parse_png
-from kinema.io.quiet import quiet_opencv
+from kinema.io.formats.flow_field import FlowField, checked_flow
+from kinema.io.formats.image_codec import decode_image, encode_image
+from kinema.io.formats.png import parse_png
 
 __all__ = ["read_kitti_flow", "write_kitti_flow"]
 
@@ -72,10 +70,6 @@ def write_kitti_flow(
     field = checked_flow(flow, valid, name=str(path))
     steps = np.rint(field.flow.astype(np.float64) * _STEPS + _ZERO)
     valid = field.valid & np.all((steps >= 0) & (steps <= 65535), axis=2)
-    bgr = np.zeros((*valid.shape, 3), np.uint16)  # a pixel that is not valid is 0 in all channels
-    bgr[valid, 2], bgr[valid, 1], bgr[valid, 0] = steps[valid, 0], steps[valid, 1], 1
-    with quiet_opencv():
-        done, data = cv2.imencode(".png", bgr)
-    if not done:
-        raise OutputError(f"{path} cannot be encoded as PNG; use another format")
-    write_bytes(path, data.tobytes(), overwrite=overwrite)
+    stored = np.zeros((*valid.shape, 3), np.uint16)  # a pixel that is not valid is 0 in all channels
+    stored[valid, :2], stored[valid, 2] = steps[valid], 1
+    write_bytes(path, encode_image(stored, ".png", name=str(path)), overwrite=overwrite)

@@ -15,7 +15,7 @@ from av.container import OutputContainer
 from av.packet import Packet
 
 from kinema.errors import InputError
-from kinema.io.video_decode import Source, open_container, seconds_text
+from kinema.io.video.decode import Source, open_container, seconds_text
 
 __all__ = ["SoundTrack"]
 

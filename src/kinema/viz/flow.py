@@ -1,48 +1,24 @@
-"""Pictures of flow and of its errors: the Middlebury colour wheel, legends, side-by-side frames, overlays.
-
-Pictures are uint8 RGB arrays (H, W, 3). `HtmlReport` puts them into one file that needs nothing else.
-"""
+"""Flow in colours: the Middlebury colour wheel, a scale that suits a clip, and the legend."""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from kinema.errors import InputError, UsageError
-from kinema.report import Figure, HtmlReport
+from kinema.io.formats.flow_field import FlowField, known_flow
+from kinema.viz.pictures import FONT, Picture, checked_scale
 
-__all__ = [
-    "UNKNOWN_FLOW",
-    "Figure",
-    "FlowScale",
-    "HtmlReport",
-    "colour_wheel",
-    "error_legend",
-    "error_to_rgb",
-    "flow_to_rgb",
-    "mask_overlay",
-    "side_by_side",
-    "wheel_legend",
-]
-
-Picture = NDArray[np.uint8]
-"""(H, W, 3) RGB, or (H, W) grey where a function says so."""
-
-UNKNOWN_FLOW = 1e9
-"""A component beyond this, in pixels, means that the flow is not known (Middlebury's convention)."""
+__all__ = ["FlowScale", "colour_wheel", "flow_to_rgb", "wheel_legend"]
 
 # How many colours lie between one pure hue and the next: red, yellow, green, cyan, blue, magenta, red.
 # More where the eye tells more of them apart.
 _SEGMENTS = (15, 6, 4, 11, 13, 6)
 _PURE = ((255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), (255, 0, 255))
 _BLOCK = 1 << 16  # pixels coloured at once: what they need stays in the cache
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-_GAP_GREY, _UNKNOWN_GREY = 24, 128
 
 
 @functools.cache
@@ -87,38 +63,31 @@ def flow_to_rgb(
         InputError: when the shapes are wrong.
         UsageError: when `max_flow` is not above 0.
     """
-    u, v = _components(flow)
-    known = (np.abs(u) <= UNKNOWN_FLOW) & (np.abs(v) <= UNKNOWN_FLOW)
-    if valid is not None:
-        if valid.shape != known.shape:
-            raise InputError(f"valid has shape {valid.shape}, the flow has {known.shape}")
-        known &= valid.astype(bool)
-    u, v = np.where(known, u, 0), np.where(known, v, 0)
+    field = _known(flow, valid)
+    u, v = (np.ascontiguousarray(field.flow[..., axis]) for axis in (0, 1))
     length = np.sqrt(u * u + v * v)
-    scale = _scale(max_flow, "max_flow", length)
-    picture = np.empty((*known.shape, 3), np.uint8)
-    rows = max(1, _BLOCK // max(1, known.shape[1]))
-    for top in range(0, known.shape[0], rows):
+    scale = checked_scale(max_flow, "max_flow", length)
+    picture = np.empty((*length.shape, 3), np.uint8)
+    rows = max(1, _BLOCK // max(1, length.shape[1]))
+    for top in range(0, length.shape[0], rows):
         block = slice(top, top + rows)
         picture[block] = _wheel_colours(u[block], v[block], length[block] / np.float32(scale))
-    picture[~known] = 0
+    picture[~field.valid] = 0
     return picture
 
 
-def _components(flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _known(flow: np.ndarray, valid: np.ndarray | None) -> FlowField:
+    """The flow in float32, 0 where it is not known."""
     if flow.ndim != 3 or flow.shape[2] != 2:
         raise InputError(f"flow has shape {flow.shape}; it must be (H, W, 2)")
-    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which is unknown
-        single = flow.astype(np.float32)
-    return np.ascontiguousarray(single[..., 0]), np.ascontiguousarray(single[..., 1])
-
-
-def _scale(given: float | None, name: str, values: np.ndarray) -> float:
-    if given is None:
-        return float(values.max(initial=0)) or 1.0
-    if not (math.isfinite(given) and given > 0):
-        raise UsageError(f"{name} is {given}; it must be above 0 pixels")
-    return given
+    field = known_flow(flow)
+    if valid is None:
+        return field
+    if valid.shape != field.valid.shape:
+        raise InputError(f"valid has shape {valid.shape}, the flow has {field.valid.shape}")
+    known = field.valid & valid.astype(bool)
+    field.flow[~known] = 0
+    return FlowField(field.flow, known)
 
 
 def _wheel_colours(u: np.ndarray, v: np.ndarray, radius: np.ndarray) -> np.ndarray:
@@ -172,7 +141,7 @@ class FlowScale:
     """The largest factor per frame."""
 
     def __init__(self, max_flow: float | None = None) -> None:
-        self._fixed = None if max_flow is None else _scale(max_flow, "max_flow", np.empty(0))
+        self._fixed = None if max_flow is None else checked_scale(max_flow, "max_flow", np.empty(0))
         self._current: float | None = None
 
     def update(self, flow: np.ndarray, *, valid: np.ndarray | None = None) -> float:
@@ -201,13 +170,10 @@ class FlowScale:
     def _peak(self, flow: np.ndarray, valid: np.ndarray | None) -> float | None:
         """A frame's robust maximum; None when nothing in it is known."""
         stride = max(1, round(math.sqrt(flow.shape[0] * flow.shape[1] / self.SAMPLES)))
-        u, v = _components(flow[::stride, ::stride])
-        known = (np.abs(u) <= UNKNOWN_FLOW) & (np.abs(v) <= UNKNOWN_FLOW)
-        if valid is not None:
-            known &= valid[::stride, ::stride]
-        if not known.any():
+        field = _known(flow[::stride, ::stride], None if valid is None else valid[::stride, ::stride])
+        if not field.valid.any():
             return None
-        length = np.hypot(u[known], v[known])
+        length = np.hypot(*field.flow[field.valid].T)
         return max(self.FLOOR, self.MARGIN * float(np.percentile(length, self.PERCENTILE)))
 
 
@@ -227,7 +193,7 @@ def wheel_legend(size: int, *, max_flow: float) -> Picture:
     """
     if size < 48:
         raise UsageError(f"a legend of {size} pixels is too small to read; the least is 48")
-    scale = _scale(max_flow, "max_flow", np.empty(0))
+    scale = checked_scale(max_flow, "max_flow", np.empty(0))
     text_height = size // 7
     side = size - text_height
     offsets = ((np.arange(4 * side) + 0.5) / (2 * side) - 1).astype(np.float32) * 1.04
@@ -263,137 +229,9 @@ def _write(
 ) -> None:
     """Write text around a point (x, y), capitals `height` pixels high, smaller where it would not fit."""
     text = text.encode("ascii", "replace").decode()  # OpenCV's letters
-    (width, base), _ = cv2.getTextSize(text, _FONT, 1.0, 1)
+    (width, base), _ = cv2.getTextSize(text, FONT, 1.0, 1)
     scale = min(height / max(base, 22), 0.94 * picture.shape[1] / max(width, 1))
     thickness = max(1, round(scale * 1.7))
-    (width, tall), _ = cv2.getTextSize(text, _FONT, scale, thickness)
+    (width, tall), _ = cv2.getTextSize(text, FONT, scale, thickness)
     place = (centre[0] - width // 2, centre[1] + tall // 2)
-    cv2.putText(picture, text, place, _FONT, scale, colour, thickness, cv2.LINE_AA)
-
-
-def side_by_side(images: Sequence[np.ndarray], labels: Sequence[str] = (), *, gap: int = 4) -> Picture:
-    """Put pictures in a row.
-
-    Args:
-        images: uint8 (H, W, 3) RGB or (H, W) grey; shorter ones are filled up below.
-        labels: a word for each, written into its upper left corner; none for no words.
-        gap: dark pixels between two pictures.
-
-    Returns:
-        (H, W, 3) RGB.
-
-    Raises:
-        UsageError: when there are no images, or their number differs from that of the labels.
-        InputError: when one is not an 8-bit image.
-    """
-    if not images or (labels and len(labels) != len(images)):
-        raise UsageError(f"side by side: {len(images)} images and {len(labels)} labels")
-    height = max(image.shape[0] for image in images)
-    width = sum(image.shape[1] for image in images) + gap * (len(images) - 1)
-    row = np.full((height, width, 3), _GAP_GREY, np.uint8)
-    left = 0
-    for index, image in enumerate(images):
-        place = row[: image.shape[0], left : left + image.shape[1]]
-        place[:] = _rgb8(image)
-        if labels:
-            _label(place, labels[index])
-        left += image.shape[1] + gap
-    return row
-
-
-def _rgb8(image: np.ndarray) -> np.ndarray:
-    if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
-        raise InputError(f"expected a uint8 (H, W, 3) or (H, W) image, got {image.dtype} {image.shape}")
-    return image[..., None] if image.ndim == 2 else image
-
-
-def _label(picture: Picture, text: str) -> None:
-    """Write white text on a darkened patch in the upper left corner, if there is room for it to be read."""
-    text = text.encode("ascii", "replace").decode()
-    scale = min(max(picture.shape[0] / 620, 0.36), 1.6)
-    thickness = max(1, round(scale * 1.5))
-    (width, height), base = cv2.getTextSize(text, _FONT, scale, thickness)
-    margin = max(4, round(height * 0.55))
-    bottom, right = height + base // 2 + 2 * margin, width + 2 * margin
-    if not text or bottom > picture.shape[0] or right > picture.shape[1]:
-        return
-    patch = np.ascontiguousarray((picture[:bottom, :right] * 0.38).astype(np.uint8))
-    cv2.putText(patch, text, (margin, margin + height), _FONT, scale, (255,) * 3, thickness, cv2.LINE_AA)
-    picture[:bottom, :right] = patch
-
-
-def error_to_rgb(
-    error: np.ndarray, *, max_error: float | None = None, valid: np.ndarray | None = None
-) -> Picture:
-    """Show how wrong a result is, pixel by pixel: black is right, over purple and orange to yellow is wrong.
-
-    Args:
-        error: (H, W), 0 or above, such as endpoint errors in pixels.
-        max_error: shown in the brightest colour, as are larger ones; None takes the largest in this map.
-        valid: (H, W) bool; where False, or where the error is not finite, the colour is middle grey.
-
-    Returns:
-        (H, W, 3) RGB.
-
-    Raises:
-        InputError: when the shapes are wrong.
-        UsageError: when `max_error` is not above 0.
-    """
-    if error.ndim != 2 or (valid is not None and valid.shape != error.shape):
-        raise InputError(f"the errors have shape {error.shape}; they and valid must be (H, W)")
-    known = np.isfinite(error) if valid is None else np.isfinite(error) & valid.astype(bool)
-    values = np.where(known, error, 0).astype(np.float32)
-    levels = np.clip(values / _scale(max_error, "max_error", values), 0, 1) * 255
-    picture = cv2.cvtColor(
-        cv2.applyColorMap(np.rint(levels).astype(np.uint8), cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB
-    )
-    picture[~known] = _UNKNOWN_GREY
-    return np.asarray(picture, np.uint8)
-
-
-def error_legend(size_hw: tuple[int, int], *, max_error: float) -> Picture:
-    """Draw the colours of `error_to_rgb` from no error at the left to `max_error` at the right.
-
-    Args:
-        size_hw: height and width of the picture, in pixels.
-        max_error: the scale, as given to `error_to_rgb`.
-
-    Returns:
-        (H, W, 3) RGB.
-
-    Raises:
-        UsageError: when `max_error` is not above 0.
-    """
-    ramp = np.linspace(0, _scale(max_error, "max_error", np.empty(0)), size_hw[1])
-    return error_to_rgb(np.broadcast_to(ramp, size_hw), max_error=max_error)
-
-
-def mask_overlay(
-    image: np.ndarray,
-    mask: np.ndarray,
-    *,
-    colour: tuple[int, int, int] = (255, 72, 40),
-    strength: float = 0.7,
-) -> Picture:
-    """Mark pixels of a frame, such as the occluded ones; the rest becomes pale grey, so that they stand out.
-
-    Args:
-        image: uint8 (H, W, 3) RGB or (H, W) grey.
-        mask: (H, W) bool, the pixels to mark.
-        colour: of the mark.
-        strength: how much of the mark's colour, from 0 to 1.
-
-    Returns:
-        (H, W, 3) RGB.
-
-    Raises:
-        InputError: when the shapes are wrong.
-    """
-    rgb = np.broadcast_to(_rgb8(image), (*image.shape[:2], 3)).astype(np.float32)
-    if mask.shape != rgb.shape[:2]:
-        raise InputError(f"the mask has shape {mask.shape}, the image {rgb.shape[:2]}")
-    grey = rgb @ np.array([0.299, 0.587, 0.114], np.float32)
-    pale = np.repeat((70 + 0.6 * grey)[..., None], 3, axis=2)
-    marked = (1 - strength) * grey[..., None] + strength * np.array(colour, np.float32)
-    picture = np.where(mask.astype(bool)[..., None], marked, pale)
-    return np.asarray(np.rint(np.clip(picture, 0, 255)), np.uint8)
+    cv2.putText(picture, text, place, FONT, scale, colour, thickness, cv2.LINE_AA)
