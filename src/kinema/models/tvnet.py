@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -128,8 +128,13 @@ class TVNet(nn.Module):
         channel_order: ChannelOrder = "bgr",
     ) -> None:
         super().__init__()
-        if preset not in PRESETS:
-            raise UsageError(f"preset {preset!r} of tvnet is unknown: use {' or '.join(PRESETS)}")
+        for name, value, known in (
+            ("preset", preset, PRESETS),
+            ("kernels", kernels, get_args(Kernels)),
+            ("channel_order", channel_order, get_args(ChannelOrder)),
+        ):
+            if value not in known:
+                raise UsageError(f"{name} {value!r} of tvnet is unknown: use {' or '.join(known)}")
         default = PRESETS[preset]
         self.faithful = preset == "reference"
         self.scales = default.scales if scales is None else scales
@@ -285,7 +290,7 @@ class TVNet(nn.Module):
         if initial_flow is None:
             return first.new_zeros((batch, 2, *size_hw))
         flow = initial_flow.to(first).expand(batch, -1, -1, -1)
-        return flow if flow.shape[-2:] == size_hw else resize_flow(flow, size_hw)
+        return resize_flow(flow, size_hw)
 
     def _resample(self, image: Tensor, size_hw: tuple[int, int]) -> Tensor:
         """A pyramid level, always made from the full-size frame."""

@@ -275,8 +275,8 @@ def tvl1_iterations(
     """Primal-dual iterations by the fastest path; arguments and result as `tvl1_iterations_reference`.
 
     Differentiable: the backward pass runs the iterations again by the reference, so that the forward pass
-        keeps six
-    maps per pixel whatever their number. Outside the operator's float32 the reference itself is used.
+    keeps nine maps per pixel whatever their number. Outside the operator's float32 the reference itself is
+    used.
     """
     if flow.dtype != torch.float32:
         return tvl1_iterations_reference(
@@ -288,84 +288,54 @@ def tvl1_iterations(
     return new_flow, new_dual
 
 
+def _by_reference(
+    flow: Tensor,
+    dual: Tensor,
+    gradient: Tensor,
+    constant: Tensor,
+    iterations: int,
+    tau: float,
+    lbda: float,
+    theta: float,
+    epsilon: float,
+) -> tuple[Tensor, Tensor]:
+    """`tvl1_iterations_reference` with the operator's arguments."""
+    data = DataTerm(gradient, constant)
+    return tvl1_iterations_reference(
+        flow, dual, data, iterations=iterations, tau=tau, lbda=lbda, theta=theta, epsilon=epsilon
+    )
+
+
+# The schema says what the operator takes; the paths below hand it on as it comes.
 @torch.library.custom_op(
     "kinema::tvl1_iterations",
     mutates_args=(),
     schema="(Tensor flow, Tensor dual, Tensor gradient, Tensor constant, int iterations, float tau, "
     "float lbda, float theta, float epsilon) -> (Tensor, Tensor)",
 )
-def _tvl1_operator(
-    flow: Tensor,
-    dual: Tensor,
-    gradient: Tensor,
-    constant: Tensor,
-    iterations: int,
-    tau: float,
-    lbda: float,
-    theta: float,
-    epsilon: float,
-) -> tuple[Tensor, Tensor]:
-    new_flow, new_dual = tvl1_iterations_reference(
-        flow,
-        dual,
-        DataTerm(gradient, constant),
-        iterations=iterations,
-        tau=tau,
-        lbda=lbda,
-        theta=theta,
-        epsilon=epsilon,
-    )
+def _tvl1_operator(*arguments: Any) -> tuple[Tensor, Tensor]:
+    flow, dual = _by_reference(*arguments)
     # An operator may not return its own input, which is what zero iterations would do.
-    return (new_flow, new_dual) if iterations else (new_flow.clone(), new_dual.clone())
+    return (flow.clone(), dual.clone()) if flow is arguments[0] else (flow, dual)
 
 
 @_tvl1_operator.register_fake
-def _tvl1_fake(
-    flow: Tensor,
-    dual: Tensor,
-    gradient: Tensor,
-    constant: Tensor,
-    iterations: int,
-    tau: float,
-    lbda: float,
-    theta: float,
-    epsilon: float,
-) -> tuple[Tensor, Tensor]:
+def _tvl1_fake(flow: Tensor, dual: Tensor, *_: object) -> tuple[Tensor, Tensor]:
     return torch.empty_like(flow), torch.empty_like(dual)
 
 
 @_tvl1_operator.register_kernel("cpu")
-def _tvl1_cpu(
-    flow: Tensor,
-    dual: Tensor,
-    gradient: Tensor,
-    constant: Tensor,
-    iterations: int,
-    tau: float,
-    lbda: float,
-    theta: float,
-    epsilon: float,
-) -> tuple[Tensor, Tensor]:
+def _tvl1_cpu(*arguments: Any) -> tuple[Tensor, Tensor]:
     from kinema.ops import _tvl1_cpu
 
-    return _tvl1_cpu.iterate(flow, dual, gradient, constant, iterations, tau, lbda, theta, epsilon)
+    return _tvl1_cpu.iterate(*arguments)
 
 
 @_tvl1_operator.register_kernel("cuda")
-def _tvl1_cuda(
-    flow: Tensor,
-    dual: Tensor,
-    gradient: Tensor,
-    constant: Tensor,
-    iterations: int,
-    tau: float,
-    lbda: float,
-    theta: float,
-    epsilon: float,
-) -> tuple[Tensor, Tensor]:
+def _tvl1_cuda(*arguments: Any) -> tuple[Tensor, Tensor]:
     from kinema.ops import _tvl1_triton
 
-    return _tvl1_triton.iterate(flow, dual, gradient, constant, iterations, tau, lbda, theta, epsilon)
+    return _tvl1_triton.iterate(*arguments)
 
 
 def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -375,20 +345,9 @@ def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor
 
 def _tvl1_backward(ctx: Any, grad_flow: Tensor, grad_dual: Tensor) -> tuple[Tensor | None, ...]:
     """Run the reference again under autograd and pull the gradients back through it."""
-    iterations, tau, lbda, theta, epsilon = ctx.settings
     with torch.enable_grad():
-        flow, dual, gradient, constant = (t.detach().requires_grad_() for t in ctx.saved_tensors)
-        outputs = tvl1_iterations_reference(
-            flow,
-            dual,
-            DataTerm(gradient, constant),
-            iterations=iterations,
-            tau=tau,
-            lbda=lbda,
-            theta=theta,
-            epsilon=epsilon,
-        )
-        leaves = (flow, dual, gradient, constant)
+        leaves = tuple(t.detach().requires_grad_() for t in ctx.saved_tensors)
+        outputs = _by_reference(*leaves, *ctx.settings)
         grads = torch.autograd.grad(outputs, leaves, (grad_flow, grad_dual), allow_unused=True)
     return (*grads, None, None, None, None, None)
 
