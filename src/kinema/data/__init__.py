@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kinema.data import flyingchairs, kitti, middlebury, sintel
 from kinema.data.layout import Family, checked_path
+from kinema.data.procedural import rendered_set
 from kinema.data.sample import FlowDataset, FlowFiles, FlowSample, FlowTruth
 from kinema.data.spec import DataSpec, parse_spec
 from kinema.errors import UsageError
@@ -13,6 +14,7 @@ FAMILIES: dict[str, Family] = {
     "sintel": sintel.FAMILY,
     "kitti2012": kitti.FAMILY_2012,
     "flyingchairs": flyingchairs.FAMILY,
+    "procedural": rendered_set.FAMILY,
 }
 
 __all__ = [
@@ -29,7 +31,7 @@ __all__ = [
 
 
 def open_dataset(spec: DataSpec) -> FlowDataset:
-    """Open a labelled data set where it lies; only folders are listed.
+    """Open a labelled data set where it lies; only folders are listed, and nothing is rendered yet.
 
     Args:
         spec: which one, which part of it, and where.

@@ -25,6 +25,7 @@ class Family:
         open: opens a spec whose variant and split have been checked, at an existing folder.
         variants: one of these must be given; empty when the family has none.
         splits: official splits that can be asked for.
+        needs_path: False where nothing lies on disk.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Family:
     open: Callable[[DataSpec, Path], FlowDataset]
     variants: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
+    needs_path: bool = True
 
 
 def checked_path(spec: DataSpec, family: Family) -> Path:
@@ -43,14 +45,18 @@ def checked_path(spec: DataSpec, family: Family) -> Path:
         family: the family of that name.
 
     Returns:
-        The existing folder that the spec names.
+        The existing folder that the spec names; for a family that needs none, the working folder.
 
     Raises:
-        UsageError: when the variant or split is unknown or missing, or there is no path.
+        UsageError: when the variant or split is unknown or missing, or there is no path, or one too many.
         InputError: when the path is not a folder.
     """
     _check_choice(spec, "variant", spec.variant, family.variants, separator="-", needed=bool(family.variants))
     _check_choice(spec, "split", spec.split, family.splits, separator="@", needed=False)
+    if not family.needs_path:
+        if spec.path is not None:
+            raise UsageError(f"--data {spec}: {spec.name} takes no folder; write {spec.label}")
+        return Path()
     if spec.path is None:
         raise UsageError(f"--data {spec}: needs a folder; write {spec}:PATH")
     path = Path(spec.path).expanduser()

@@ -95,6 +95,23 @@ PROTOCOLS: dict[str, Protocol] = {
             metrics=("epe", "fl_all", *_RATES),
             data="flyingchairs@val",
         ),
+        Protocol(
+            name="rendered",
+            title="scenes that kinema renders, mean of the pairs",
+            averaging="per-image",
+            metrics=(
+                "epe",
+                "epe_nonoccluded",
+                "epe_occluded",
+                "epe_out_of_frame",
+                "epe_s0_10",
+                "epe_s10_40",
+                "epe_s40plus",
+                "fl_all",
+                *_RATES,
+            ),
+            data="procedural",
+        ),
     )
 }
 """Every protocol by name."""
@@ -104,6 +121,7 @@ DEFAULT_PROTOCOLS: dict[str, str] = {
     "sintel": "sintel",
     "kitti2012": "kitti12",
     "flyingchairs": "chairs-val",
+    "procedural": "rendered",
 }
 """The protocol of each data set family when none is named."""
 
