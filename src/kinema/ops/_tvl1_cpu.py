@@ -25,9 +25,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
+
+from kinema.ops._compile import compiled
 
 Maps = NDArray[np.float32]
 
@@ -38,7 +39,7 @@ MIN_BAND_PIXELS = 16_384  # below it, handing a band to another thread costs mor
 
 # No reassociation and no approximate reciprocals: a vectorised loop and the scalar one that stands in for it,
 # where arrays seem to overlap, would round differently: results would depend on addresses. It costs nothing.
-_jit = njit(nogil=True, fastmath={"nnan", "ninf", "nsz", "contract"}, error_model="numpy", cache=True)
+_jit = compiled(nogil=True, fastmath={"nnan", "ninf", "nsz", "contract"}, error_model="numpy")
 
 
 @_jit
@@ -184,7 +185,7 @@ def _solve(
             parts[i] = [state[:, r].copy() for state in old]
         count = min(block, iterations - start)
         maps = [m[r] for m in (*data, inverse)]
-        _block(*parts[i], *maps, zeros, count, start == 0, *scalars)  # type: ignore[call-arg]  # numba stub
+        _block(*parts[i], *maps, zeros, count, start == 0, *scalars)
         if start + count == iterations:
             top, bottom = bands[i]
             for state, part in zip(new, parts[i], strict=True):

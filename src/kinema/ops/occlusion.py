@@ -21,9 +21,8 @@ OcclusionMethod = Literal[
     "none", "brox", "fb_abs", "wang", "wang4", "wangthres", "wang4thres", "uflow", "geonet"
 ]
 
-_NORM_EPSILON = (
-    1e-10  # added per component before squaring, as in GeoNet: keeps the gradient of a norm finite
-)
+# Added per component before squaring, as in GeoNet: keeps the gradient of a norm finite.
+_NORM_EPSILON = 1e-10
 
 
 def forward_backward_error(
@@ -118,7 +117,7 @@ def combined_occlusion(
     thresholds: tuple[float, float, float] = (1.5, 0.4, 0.25),
     weights: tuple[float, float, float] = (1000.0, 1000.0, 1000.0),
 ) -> Float[Tensor, "b 1 h w"]:
-    """UFlow's learned-style mask: sigmoid of the weighted sum of three scores less their thresholds.
+    """UFlow's soft mask: sigmoid of the weighted sum of three scores less their thresholds.
 
     The scores are sqrt(d) clipped to [0, 10]; how crowded the target is, R(flow) fetched along the flow,
     clipped to [1, 5], less 1; and how little points back, ``range_occlusion(backward, factor=4)``.

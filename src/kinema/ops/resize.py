@@ -105,7 +105,8 @@ def resize_flow(
             multiplies by 2 between its scales, whatever their sizes).
 
     Returns:
-        (B, 2, H2, W2) in pixels of H2 x W2. Differentiable.
+        (B, 2, H2, W2) in pixels of H2 x W2; without ``factor``, the flow itself if it already has that size.
+        Differentiable.
 
     Raises:
         UsageError: as `resize_image`.
@@ -113,7 +114,7 @@ def resize_flow(
     resized = resize_image(flow, size_hw, antialias=antialias, mode=mode, sampling=sampling)
     if factor is not None:
         return resized * factor
-    return resized * _flow_ratio(flow, size_hw)
+    return resized if resized is flow else resized * _flow_ratio(flow, size_hw)
 
 
 def resize_sparse_flow(

@@ -1,0 +1,184 @@
+"""Local cost volume: how well each pixel of frame 1 matches the pixels of frame 2 around its position.
+
+PWC-Net (Sun et al., CVPR 2018, section 3, "cost volume layer"). `correlation_reference` is the readable,
+differentiable definition. The operator ``kinema::correlation`` and its gradient
+``kinema::correlation_backward`` dispatch to register-blocked loops on the CPU
+(`kinema.ops._correlation_cpu`, float32 and bfloat16) and to Triton kernels on a GPU
+(`kinema.ops._correlation_triton`), with the reference as fallback.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from kinema.errors import UsageError
+
+_CPU_TYPES = (torch.float32, torch.bfloat16)
+_CUDA_TYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def correlation(
+    first: Float[Tensor, "b c h w"], second: Float[Tensor, "_b _c _h _w"], *, radius: int = 4
+) -> Float[Tensor, "b d h w"]:
+    """Mean product of features over a square window of displacements, by the fastest path.
+
+    Channel ``(dy + radius) * (2 * radius + 1) + dx + radius`` at (x, y) is the mean over channels of
+    ``first(x, y) * second(x + dx, y + dy)``; what lies outside the second map is 0. The middle channel is
+    zero displacement.
+
+    Args:
+        first: (B, C, H, W) features of frame 1.
+        second: (B, C, H, W) features of frame 2, usually warped; of the same type.
+        radius: largest displacement in pixels of this grid, >= 0.
+
+    Returns:
+        (B, (2 radius + 1)^2, H, W) in the type and memory layout of ``first``. Sums are at least float32.
+        Differentiable once, in both maps.
+
+    Raises:
+        UsageError: for a negative radius, or two maps of different size or type.
+    """
+    _check(first, second, radius)
+    volume: Tensor = _operator(first, second, radius)
+    return volume
+
+
+def correlation_reference(
+    first: Float[Tensor, "b c h w"], second: Float[Tensor, "_b _c _h _w"], *, radius: int = 4
+) -> Float[Tensor, "b d h w"]:
+    """The definition of `correlation`, one displacement after the other; arguments and result as there."""
+    _check(first, second, radius)
+    h, w = first.shape[-2:]
+    wide = torch.promote_types(first.dtype, torch.float32)
+    one, two = first.to(wide), F.pad(second.to(wide), (radius,) * 4)
+    offsets = range(2 * radius + 1)
+    costs = [(one * two[..., y : y + h, x : x + w]).mean(1) for y in offsets for x in offsets]
+    return empty_map(first, len(costs)).copy_(torch.stack(costs, 1))
+
+
+def empty_map(like: Tensor, channels: int | torch.SymInt) -> Tensor:
+    """A new map with the size, type, device and memory layout of another.
+
+    Args:
+        like: (B, C, H, W); channels-last or anything else, which counts as contiguous.
+        channels: of the new map.
+
+    Returns:
+        (B, channels, H, W), not initialised.
+    """
+    b, _, h, w = like.shape
+    last = like.is_contiguous(memory_format=torch.channels_last) and not like.is_contiguous()
+    layout = torch.channels_last if last else torch.contiguous_format
+    return torch.empty((b, channels, h, w), dtype=like.dtype, device=like.device, memory_format=layout)
+
+
+def _check(first: Tensor, second: Tensor, radius: int) -> None:
+    if radius < 0:
+        raise UsageError(f"radius is {radius}: the largest displacement is 0 pixels or more")
+    if first.shape != second.shape or first.dtype != second.dtype:
+        raise UsageError(
+            f"the two feature maps differ: {tuple(first.shape)} {first.dtype} and "
+            f"{tuple(second.shape)} {second.dtype}; give two of one size and type"
+        )
+
+
+def _backward_reference(grad: Tensor, first: Tensor, second: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """The two sums of the gradient, written as in the definition."""
+    h, w = first.shape[-2:]
+    wide = torch.promote_types(first.dtype, torch.float32)
+    slopes, one = grad.to(wide) / first.shape[1], first.to(wide)
+    two = F.pad(second.to(wide), (radius,) * 4)
+    first_grad, second_grad = torch.zeros_like(one), torch.zeros_like(two)
+    side = 2 * radius + 1
+    for channel in range(side * side):
+        y, x = divmod(channel, side)
+        slope = slopes[:, channel : channel + 1]
+        first_grad += slope * two[..., y : y + h, x : x + w]
+        second_grad[..., y : y + h, x : x + w] += slope * one
+    inner = second_grad[..., radius : radius + h, radius : radius + w]
+    return empty_map(first, first.shape[1]).copy_(first_grad), empty_map(second, first.shape[1]).copy_(inner)
+
+
+@torch.library.custom_op(
+    "kinema::correlation", mutates_args=(), schema="(Tensor first, Tensor second, int radius) -> Tensor"
+)
+def _operator(first: Tensor, second: Tensor, radius: int) -> Tensor:
+    return correlation_reference(first, second, radius=radius)
+
+
+@torch.library.custom_op(
+    "kinema::correlation_backward",
+    mutates_args=(),
+    schema="(Tensor grad, Tensor first, Tensor second, int radius) -> (Tensor, Tensor)",
+)
+def _backward_operator(grad: Tensor, first: Tensor, second: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    return _backward_reference(grad, first, second, radius)
+
+
+@_operator.register_fake
+def _fake(first: Tensor, second: Tensor, radius: int) -> Tensor:
+    return empty_map(first, (2 * radius + 1) ** 2)
+
+
+@_backward_operator.register_fake
+def _backward_fake(grad: Tensor, first: Tensor, second: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    return empty_map(first, first.shape[1]), empty_map(second, first.shape[1])
+
+
+@_operator.register_kernel("cpu")
+def _cpu(first: Tensor, second: Tensor, radius: int) -> Tensor:
+    if first.dtype not in _CPU_TYPES or first.numel() == 0:
+        return correlation_reference(first, second, radius=radius)
+    from kinema.ops import _correlation_cpu
+
+    return _correlation_cpu.forward(first, second, radius)
+
+
+@_backward_operator.register_kernel("cpu")
+def _backward_cpu(grad: Tensor, first: Tensor, second: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    if first.dtype not in _CPU_TYPES or first.numel() == 0:
+        return _backward_reference(grad, first, second, radius)
+    from kinema.ops import _correlation_cpu
+
+    return _correlation_cpu.backward(grad, first, second, radius)
+
+
+@_operator.register_kernel("cuda")
+def _cuda(first: Tensor, second: Tensor, radius: int) -> Tensor:
+    if first.dtype not in _CUDA_TYPES or first.numel() == 0 or not _has_triton():
+        return correlation_reference(first, second, radius=radius)
+    from kinema.ops import _correlation_triton
+
+    return _correlation_triton.forward(first, second, radius)
+
+
+@_backward_operator.register_kernel("cuda")
+def _backward_cuda(grad: Tensor, first: Tensor, second: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    if first.dtype not in _CUDA_TYPES or first.numel() == 0 or not _has_triton():
+        return _backward_reference(grad, first, second, radius)
+    from kinema.ops import _correlation_triton
+
+    return _correlation_triton.backward(grad, first, second, radius)
+
+
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:2])
+    ctx.radius = inputs[2]
+
+
+def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    first, second = ctx.saved_tensors
+    return (*_backward_operator(grad, first, second, ctx.radius), None)
+
+
+_operator.register_autograd(_gradient, setup_context=_save_inputs)
