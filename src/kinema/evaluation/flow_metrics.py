@@ -194,9 +194,8 @@ def flow_tallies(predicted: np.ndarray, truth: FlowTruth, *, metrics: Iterable[s
     check_size(predicted, truth)
     errors = FlowErrors(predicted, truth)
     tallies: dict[str, Tally] = {}
-    with np.errstate(
-        invalid="ignore", over="ignore"
-    ):  # NaN and infinity are dealt with below, not warned about
+    # NaN and infinity are dealt with below, not warned about.
+    with np.errstate(invalid="ignore", over="ignore"):
         for name in metrics:
             region = FLOW_METRICS[name].region(errors)
             if region is not None:

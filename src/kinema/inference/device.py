@@ -97,7 +97,8 @@ def describe_device(device: torch.device) -> str:
         Such as `NVIDIA H200 (cuda:0)` or `cpu, 8 threads`.
     """
     if device.type == "cpu":
-        return f"cpu, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        return f"cpu, {threads} thread{'' if threads == 1 else 's'}"
     module = torch.get_device_module(device)
     product = module.get_device_name(device) if hasattr(module, "get_device_name") else device.type
     return f"{product} ({device})"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, cast, overload, runtime_checkable
 
@@ -127,9 +128,7 @@ class FlowPredictor:
         self.dtype = resolve_precision(precision, device=self.device, card=card)
         self.tile = tile
         self.max_side = max_side
-        self.model = model.to(self.device).eval()
-        for parameter in self.model.parameters():
-            parameter.requires_grad = False
+        self.model = model.to(self.device).eval().requires_grad_(requires_grad=False)
 
     @overload
     def flow(self, image1: Frame, image2: Frame) -> np.ndarray: ...
@@ -216,10 +215,12 @@ class FlowPredictor:
         Raises:
             UsageError: when the model cannot start from a given flow.
             InputError: when a frame is not an image, is too small, or differs in size from the one before, or
-                when the clip has fewer than two frames.
+                the clip is a name or has fewer than two frames.
         """
         if warm_start and not self.card.warm_start:
             raise UsageError(f"{self.card.name} cannot start from a given flow: leave out the warm start")
+        if isinstance(frames, str | Path):
+            raise InputError(f"{frames} is a name, not frames: give kinema.io.video.Reader({str(frames)!r})")
         wanted = _Wanted(backward, occlusion, confidence)
         first: _Loaded | None = None
         last: _Flows | None = None
@@ -255,7 +256,6 @@ class FlowPredictor:
 
     def _load(self, image: Float[Tensor, "b 3 h w"]) -> _Loaded:
         size_hw = (image.shape[-2], image.shape[-1])
-        check_smallest(size_hw, self.card)
         target = limited_size(size_hw, self.max_side)
         check_smallest(target, self.card)
         image = image.to(device=self.device, dtype=torch.float32)
@@ -330,10 +330,10 @@ def _prediction(flows: _Flows, size_hw: tuple[int, int], wanted: _Wanted) -> Flo
     occluded = confidence = None
     if backward is not None and wanted.occlusion:
         hidden = forward_backward_occlusion(forward, backward)
-        occluded = _to_size(hidden, size_hw, mode="nearest")[0, 0].cpu().numpy() > 0.5
+        occluded = _map_array(resize_image(hidden, size_hw, antialias=False, mode="nearest")) > 0.5
     if backward is not None and wanted.confidence:
-        agreement = _to_size(flow_confidence(forward, backward), size_hw, mode="bilinear").clamp(0, 1)
-        confidence = agreement[0, 0].cpu().numpy()
+        agreement = resize_image(flow_confidence(forward, backward), size_hw, antialias=False)
+        confidence = _map_array(agreement.clamp(0, 1))
     return FlowPrediction(
         flow=_flow_array(forward, size_hw),
         backward=_flow_array(backward, size_hw) if backward is not None and wanted.backward else None,
@@ -342,12 +342,10 @@ def _prediction(flows: _Flows, size_hw: tuple[int, int], wanted: _Wanted) -> Flo
     )
 
 
-def _flow_array(flow: Float[Tensor, "b 2 h w"], size_hw: tuple[int, int]) -> np.ndarray:
-    resized = flow if tuple(flow.shape[-2:]) == size_hw else resize_flow(flow, size_hw)
-    return np.ascontiguousarray(resized[0].permute(1, 2, 0).cpu().numpy())
+def _flow_array(flow: Float[Tensor, "1 2 h w"], size_hw: tuple[int, int]) -> np.ndarray:
+    return np.ascontiguousarray(resize_flow(flow, size_hw)[0].permute(1, 2, 0).cpu().numpy())
 
 
-def _to_size(values: Tensor, size_hw: tuple[int, int], *, mode: str) -> Tensor:
-    if tuple(values.shape[-2:]) == size_hw:
-        return values
-    return resize_image(values, size_hw, antialias=False, mode="nearest" if mode == "nearest" else "bilinear")
+def _map_array(values: Float[Tensor, "1 1 h w"]) -> np.ndarray:
+    array: np.ndarray = values[0, 0].cpu().numpy()
+    return array

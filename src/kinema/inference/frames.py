@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -11,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kinema.errors import InputError
-from kinema.io.images import to_unit_float
+from kinema.io.images import check_unit_range, to_unit_float
 
 if TYPE_CHECKING:
     from kinema.models.card import ModelCard
@@ -46,17 +47,11 @@ def frame_tensor(frame: Frame, *, name: str) -> Float[Tensor, "1 3 h w"]:
     """
     image = frame if isinstance(frame, np.ndarray) else getattr(frame, "image", None)
     if not isinstance(image, np.ndarray):
-        raise InputError(
-            f"{name} is a {type(frame).__name__}: give an (H, W, 3) array or a (B, 3, H, W) tensor"
-        )
+        raise InputError(f"{name} is a {type(frame).__name__}: give an (H, W, 3) array{_way_out(frame)}")
     if image.ndim != 3 or image.shape[2] != 3:
         raise InputError(f"{name} has shape {image.shape}: an RGB image is (H, W, 3)")
-    if image.dtype.kind == "f":
-        _check_unit_range(torch.from_numpy(np.ascontiguousarray(image)), name)
-    elif image.dtype not in (np.uint8, np.uint16):
-        raise InputError(f"{name} is {image.dtype}: use uint8, uint16, or floating point in [0, 1]")
-    unit = np.ascontiguousarray(to_unit_float(image).transpose(2, 0, 1))
-    return torch.from_numpy(unit)[None]
+    unit = to_unit_float(image, name=name).transpose(2, 0, 1)
+    return torch.from_numpy(np.array(unit, order="C"))[None]  # a copy: callers may reuse their memory
 
 
 def check_image_tensor(image: Tensor, *, name: str) -> None:
@@ -77,7 +72,8 @@ def check_image_tensor(image: Tensor, *, name: str) -> None:
         )
     if image.numel() == 0:
         raise InputError(f"{name} has shape {tuple(image.shape)}: it is empty")
-    _check_unit_range(image, name)
+    low, high = torch.aminmax(image.detach())
+    check_unit_range(float(low), float(high), name=name)
 
 
 def check_pair(size1_hw: tuple[int, int], size2_hw: tuple[int, int]) -> None:
@@ -145,12 +141,13 @@ def pad_to_stride(image: Float[Tensor, "b c h w"], stride: int) -> Float[Tensor,
     return F.pad(image, (0, right, 0, bottom), mode="replicate") if bottom or right else image
 
 
-def _check_unit_range(values: Tensor, name: str) -> None:
-    low, high = (float(v) for v in torch.aminmax(values)) if values.numel() else (0.0, 0.0)
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise InputError(f"{name} holds values that are not finite (NaN or infinity)")
-    if low < 0 or high > 1:
-        raise InputError(f"{name} has values from {low:g} to {high:g}: floating-point images are in [0, 1]")
+def _way_out(frame: object) -> str:
+    """What to do with something that is no array; the end of an error message."""
+    if isinstance(frame, str | Path):
+        return "; kinema.io.images.read_image reads one from a file"
+    if isinstance(frame, Tensor):
+        return "; batches of tensors (B, 3, H, W) go in pairs into flow()"
+    return ""
 
 
 def _size_text(size_hw: tuple[int, int]) -> str:

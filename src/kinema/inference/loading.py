@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, Protocol, overload, runtime_checkable
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from kinema.errors import UsageError
+from kinema.errors import InputError, UsageError
 from kinema.inference.flow import FlowPredictor
 from kinema.inference.frames import Frame
+from kinema.io.checkpoints import load_tensors
 from kinema.models import check_options, find_model, nearest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from kinema.models.card import ModelCard
+
+RANDOM = "random"
+"""In place of a file of weights: the model as it is before training, to measure speed and memory."""
+
+
+@dataclass(frozen=True)
+class _StoredWeights:
+    """The content of a file of weights; its metadata name the model and how to build it."""
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    preset: str | None
+    options: Mapping[str, object]
+
+
+@runtime_checkable
+class ReducesPrecision(Protocol):
+    """A model that can store its weights in the type that it computes in, once instead of for each frame."""
+
+    def reduce_precision(self, dtype: torch.dtype) -> None:
+        """Convert the weights of all layers that need not stay in float32."""
 
 
 def load(
@@ -30,7 +60,9 @@ def load(
 
     Args:
         name: one of `list_models()`.
-        weights: a file of weights, or `hf:REPO`; None for the model's own.
+        weights: a file of weights (`.safetensors`); None for the model's own; `random` for a model as it is
+            before training, to measure speed. The file's metadata may name `model`, `preset` and `options` (a
+            JSON object): they are used where nothing else is asked for.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, ...
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         preset: a named set of settings; None for the model's default.
@@ -42,17 +74,25 @@ def load(
         The predictor.
 
     Raises:
-        UsageError: when a name is unknown or a setting does not fit the model.
+        UsageError: when a name is unknown, a setting does not fit the model, or weights are missing.
+        InputError: when the file of weights is missing, damaged, or made for another model.
     """
     entry = find_model(name)
     card = entry.card
-    if weights is not None and not card.has_weights:
-        raise UsageError(f"{card.name} has no weights to load: leave out --weights {weights}")
     if preset is not None and preset not in card.presets:
         raise UsageError(f"{card.name} has no preset {preset!r}{nearest(preset, card.presets)}")
     check_options(card, options or {})
+    stored = _stored_weights(card, weights)
+    if stored is not None:
+        preset = _agreed_preset(card, preset, stored)
+        options = {**stored.options, **(options or {})}
     model = entry.builder(preset, options or {})
-    return FlowPredictor(model, card, device=device, precision=precision, tile=tile, max_side=max_side)
+    if stored is not None:
+        _put_in(model, stored, f"{card.name} (preset {preset or card.default_preset})")
+    predictor = FlowPredictor(model, card, device=device, precision=precision, tile=tile, max_side=max_side)
+    if isinstance(model, ReducesPrecision) and predictor.dtype != torch.float32:
+        model.reduce_precision(predictor.dtype)
+    return predictor
 
 
 @overload
@@ -83,3 +123,52 @@ def flow(image1: Frame | Tensor, image2: Frame | Tensor, model: str = "tvnet") -
     if isinstance(image1, Tensor) and isinstance(image2, Tensor):
         return predictor.flow(image1, image2)
     return predictor.flow(image1, image2)  # type: ignore[arg-type]  # the predictor refuses a mixed pair
+
+
+def _stored_weights(card: ModelCard, weights: str | Path | None) -> _StoredWeights | None:
+    """What is to be put into the model; None when it works as it is built."""
+    if not card.has_weights:
+        if weights is not None:
+            raise UsageError(f"{card.name} has no weights to load: leave out --weights {weights}")
+        return None
+    if weights is None:
+        raise UsageError(f"{card.name} comes without weights in this version: name a file, --weights FILE")
+    if str(weights) == RANDOM:
+        return None
+    if str(weights).startswith("hf:"):
+        raise UsageError(f"--weights {weights}: download the file first, then --weights FILE.safetensors")
+    path = Path(weights)
+    if path.suffix != ".safetensors" and path.exists():
+        raise UsageError(f"--weights {path}: not a .safetensors file; run: kinema weights convert {path}")
+    tensors, metadata = load_tensors(path)
+    if metadata.get("model", card.name) != card.name:
+        raise InputError(f"{path} holds weights of {metadata['model']}, not of {card.name}")
+    return _StoredWeights(path, tensors, metadata.get("preset"), _stored_options(card, path, metadata))
+
+
+def _stored_options(card: ModelCard, path: Path, metadata: Mapping[str, str]) -> dict[str, object]:
+    try:
+        options = json.loads(metadata.get("options", "{}"))
+        check_options(card, options)
+    except (ValueError, AttributeError, UsageError) as error:
+        raise InputError(f"{path} names settings that {card.name} does not have: {error}") from None
+    return dict(options)
+
+
+def _agreed_preset(card: ModelCard, asked: str | None, stored: _StoredWeights) -> str | None:
+    if stored.preset is None or stored.preset == asked:
+        return asked
+    if stored.preset not in card.presets:
+        raise InputError(f"{stored.path} was made for preset {stored.preset!r}, which {card.name} has not")
+    if asked is not None:
+        raise UsageError(f"{stored.path} was made for preset {stored.preset}: leave out --preset {asked}")
+    return stored.preset
+
+
+def _put_in(model: nn.Module, stored: _StoredWeights, name: str) -> None:
+    """Load every tensor, or say which one stands in the way."""
+    try:
+        model.load_state_dict(dict(stored.tensors))
+    except RuntimeError as error:
+        reasons = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
+        raise InputError(f"{stored.path} does not fit {name}: {reasons[0][:200]}") from None

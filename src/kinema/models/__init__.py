@@ -56,7 +56,7 @@ TVNET_CARD = ModelCard(
     "Understanding, CVPR 2018",
     notes=(
         "Textureless regions have no motion of their own: the flow there is filled in from around them.",
-        "Motion larger than about half the shorter side of a frame, or of a tile, is not found.",
+        "Motion larger than about a fifth of the shorter side of a frame is mostly not found.",
         "The preset reference repeats the published network, its errors at the image border included.",
     ),
 )
@@ -69,8 +69,49 @@ def _build_tvnet(preset: str | None, options: Mapping[str, object]) -> nn.Module
     return TVNet(cast("Any", preset or TVNET_CARD.default_preset), **settings)
 
 
+PWCNET_CARD = ModelCard(
+    name="pwcnet",
+    title="PWC-Net: pyramid, warping and cost volume; learned flow for large motion",
+    tasks=("flow",),
+    presets=("dc", "tfoptflow"),
+    default_preset="dc",
+    options={
+        "connections": str,
+        "context": str,
+        "channel_order": str,
+        "fit": str,
+        "stride_padding": str,
+        "flow_unit": str,
+        "warp": str,
+        "upsampling": str,
+        "level6": str,
+        "initialisation": str,
+    },
+    min_size_hw=(16, 16),
+    stride=1,  # it resizes or pads to multiples of 64 by itself
+    precisions=("fp32", "bf16"),
+    has_weights=True,
+    licence="Apache-2.0 (the code; weights that you convert keep their own licence)",
+    paper="Sun, Yang, Liu, Kautz: PWC-Net: CNNs for Optical Flow Using Pyramid, Warping, and Cost Volume, "
+    "CVPR 2018",
+    notes=(
+        "The presets are two networks: the weights of one do not fit the other.",
+        "Small objects that move fast are missed: they are not visible at the coarse levels.",
+        "Frames smaller than about 256 pixels give better flow when they are enlarged first.",
+    ),
+)
+
+
+def _build_pwcnet(preset: str | None, options: Mapping[str, object]) -> nn.Module:
+    from kinema.models.pwcnet import PWCNet
+
+    settings = cast("dict[str, Any]", dict(options))  # checked against the card before
+    return PWCNet(cast("Any", preset or PWCNET_CARD.default_preset), **settings)
+
+
 MODELS: dict[str, ModelEntry] = {
     "tvnet": ModelEntry(_build_tvnet, TVNET_CARD),
+    "pwcnet": ModelEntry(_build_pwcnet, PWCNET_CARD),
 }
 """Every model by name."""
 
