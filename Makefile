@@ -4,6 +4,7 @@
 #   make test    the fast tests            make test-slow   the others
 #   make lint    style, types, imports     make docs        the documentation, into site/
 #   make bench   speed on this machine     make clean       remove what the others made, but not .venv
+#   make bench-peers   errors and speed beside OpenCV's methods, on the real pairs under DATA
 #
 # PYTHON=python3.12       which Python makes .venv (otherwise the first of the list below that works)
 # CONSTRAINTS=            keep the torch that is already in .venv, such as one for your GPU (see docs/installation.md)
@@ -16,7 +17,8 @@ JOBS ?= 8
 INSTALL := $(BIN)/python -m pip install -qq $(addprefix -c ,$(CONSTRAINTS))
 NEEDS := pyproject.toml $(CONSTRAINTS)
 
-.PHONY: help demo test test-slow lint style types imports docs bench clean
+DATA ?= ../shared/data
+.PHONY: help demo test test-slow lint style types imports docs bench bench-peers clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -49,6 +51,15 @@ docs: $(VENV)/.installed-docs
 
 bench: $(VENV)/.installed
 	@$(BIN)/kinema bench
+
+# OpenCV's extra modules replace the OpenCV that kinema uses, so they get an environment of their own.
+bench-peers: $(VENV)/.installed .venv-peers/.installed
+	@$(BIN)/python benchmarks/flow_against_opencv.py --peer-python .venv-peers/bin/python --data $(DATA)
+
+.venv-peers/.installed: | $(BIN)/python
+	@$(BIN)/python -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install -qq opencv-contrib-python-headless numpy
+	@touch $@
 
 clean:
 	rm -rf demo site build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

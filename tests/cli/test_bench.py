@@ -10,6 +10,7 @@ import torch
 
 from helpers.command import Command
 from kinema.apps.bench import moving_texture
+from kinema.models import MODELS
 
 SMALL = ("--size", "40x56", "--runs", 3)
 
@@ -21,7 +22,7 @@ def kinema(capfd: pytest.CaptureFixture[str]) -> Command:
 
 def test_the_table_says_what_the_number_depends_on(kinema: Command) -> None:
     ended = kinema.done("bench", *SMALL)
-    for word in ("tvnet", "corrected", "fp32", "40x56", "threads", "median of 3 after 1", torch.__version__):
+    for word in (*MODELS, "corrected", "fp32", "40x56", " thread", "median of 3 after 1", torch.__version__):
         assert word in ended.out
 
 
@@ -58,6 +59,8 @@ def test_no_warm_up(kinema: Command, tmp_path: Path) -> None:
         (("--size", "40"), ("--size", "436x1024")),
         (("--size", "0x5"), ("--size",)),
         (("--size", "1x5"), ("too small",)),
+        (("--json", ".", "--overwrite"), ("is a folder",)),
+        (("tvnet", "--weights", "w.safetensors"), ("--weights w.safetensors",)),
         (("--runs", "0"), ("--runs", "at least 1")),
         (("--device", "gpu"), ("--device",)),
         (("--precision", "fp16"), ("fp32 only",)),

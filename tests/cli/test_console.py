@@ -77,6 +77,19 @@ def test_lines_come_now_and_then(monkeypatch, capsys):
     ]
 
 
+def test_the_last_line_comes_once(monkeypatch, capsys):
+    """The last step may fall on the moment of a line: the end alone tells it."""
+    now = 0.0
+    monkeypatch.setattr(console.time, "monotonic", lambda: now)
+    with progress("normal", unit="pairs") as told:
+        told.begin("tvnet on middlebury", 4)
+        for _ in range(4):
+            now += 1.5
+            told.advance()
+        told.end()
+    assert capsys.readouterr().err == "kinema: tvnet on middlebury: 4/4 pairs, 0.667/s, took 6.0 s\n"
+
+
 def test_lines_without_a_total(monkeypatch, capsys):
     now = 0.0
     monkeypatch.setattr(console.time, "monotonic", lambda: now)

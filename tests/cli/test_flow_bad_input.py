@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers import clips
+from helpers import clips, flow_trees
 from helpers.command import Command, Ended, process, tree
 from helpers.textures import moving_frames
 from kinema.io.images import write_image
@@ -259,6 +259,16 @@ def test_full_disk(kinema: Command, tmp_path: Path, tiny_disk: Path, words: tupl
     left = [path for path in tiny_disk.rglob("*") if path.is_file() and path.name != "other"]
     assert [path for path in left if path.name.startswith(".")] == []
     assert len(left) < 2
+
+
+def test_full_disk_for_the_report_of_an_evaluation(kinema: Command, tmp_path: Path, tiny_disk: Path) -> None:
+    """The sentence names the file that was asked for, not the temporary one."""
+    scenes = flow_trees.middlebury(tmp_path / "mb", {"A": flow_trees.constant((20, 24), 3, 4)})
+    (tiny_disk / "fill").write_bytes(bytes(2**16))
+    said = tiny_disk / "said.json"
+    ended = kinema("evaluate", "zero", "--data", f"middlebury:{scenes}", "--json", said, "-q")
+    assert_refused(ended, f"error: {said} cannot be written: no space left")
+    assert tree(tiny_disk) == ["fill"]
 
 
 def test_files_larger_than_allowed(tmp_path: Path, pair: tuple[Path, Path]) -> None:

@@ -94,8 +94,8 @@ def test_module_is_the_command():
         ([], ["flow", "--help"]),
         (["flwo"], ["unknown command flwo", "did you mean flow?"]),
         (["zzzz"], ["unknown command zzzz", "flow", "doctor"]),
-        (["--verison"], ["unknown option --verison"]),
-        (["train"], ["unknown command train"]),
+        (["--verison"], ["unknown option --verison: did you mean --version?"]),
+        (["--K"], ["unknown option --K: there are"]),
     ],
 )
 def test_wrong_words_are_one_line_and_status_2(argv, words, capsys):
@@ -119,6 +119,26 @@ def test_no_memory_says_what_to_try(ending, capsys):
     assert "--max-side" in err
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 byte"
+        ),
+        type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"),
+    ],
+)
+def test_memory_that_torch_lacks_is_told_like_any(error, monkeypatch, capsys):
+    """torch has no type of its own for a processor without memory, and is not imported here."""
+
+    def run(argv):
+        raise error
+
+    monkeypatch.setattr(importlib, "import_module", lambda name: type("verb", (), {"run": staticmethod(run)}))
+    assert main(["flow"]) == 2
+    assert capsys.readouterr().err.startswith("kinema: error: not enough memory")
+
+
 def test_a_missing_package_is_a_broken_installation(ending, capsys):
     assert ending("package") == 2
     err = capsys.readouterr().err
@@ -138,7 +158,9 @@ def test_a_bug_shows_its_place_and_says_so(ending, capsys):
     assert err.splitlines()[-1].startswith("kinema: this is a bug")
 
 
-@pytest.mark.parametrize(("how", "says"), [("interrupt", "finished files"), ("note", "kept 3 files in out")])
+@pytest.mark.parametrize(
+    ("how", "says"), [("interrupt", "nothing half-written is left"), ("note", "kept 3 files in out")]
+)
 def test_interrupt_says_what_was_kept(how, says, ending, capsys):
     assert ending(how) == 130
     err = capsys.readouterr().err

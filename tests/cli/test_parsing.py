@@ -85,8 +85,8 @@ def test_options_may_stand_before_or_after_the_inputs(words):
         ("a -o", "-o/--out needs a value"),
         ("a -o x --tile -3", "--tile must be at least 16 (got -3)"),
         ("a -o x --stride 0", "--stride must be at least 1 (got 0)"),
-        ("a -o x --zoom 1.0", "--zoom must be less than 1.0 (got 1.0)"),
-        ("a -o x --zoom 0", "--zoom must be more than 0.0 (got 0.0)"),
+        ("a -o x --zoom 1.0", "--zoom must be less than 1 (got 1.0)"),
+        ("a -o x --zoom 0", "--zoom must be more than 0 (got 0.0)"),
         ("a -o x --tile big", "--tile must be a whole number (got big)"),
         ("a -o x --stride 1.5", "--stride must be a whole number (got 1.5)"),
         ("a -o x --start soon", "--start must be a number (got soon)"),
@@ -114,6 +114,30 @@ def test_two_missing_words():
 
     with pytest.raises(UsageError, match=r"^--first and --second are missing; see kinema two --help$"):
         parse(Two, [], prog="kinema two", description="")
+
+
+def test_what_is_on_can_be_switched_off():
+    class Switched(BaseModel):
+        average: bool = True
+
+    assert not parse(Switched, ["--no-average"], prog="kinema two", description="").average
+    with pytest.raises(UsageError, match=r"^unknown option --average \(did you mean --no-average\?\)"):
+        parse(Switched, ["--average"], prog="kinema two", description="")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("a -o x --backward=true", "--backward takes no value"),
+        ("a -o x --ba", "unknown option --ba; see"),
+        ("a -o x --backw", "unknown option --backw (did you mean --backward?)"),
+        ("a -o x --K 1,2", "unknown option --K; see"),
+        ("a -o x --zoom nan", "--zoom must be"),
+        ("", "INPUT... and --out are missing"),
+    ],
+)
+def test_hints_are_given_only_where_they_help(words, says):
+    assert _error(words).startswith(says)
 
 
 @given(st.lists(st.text(min_size=1, max_size=8), max_size=5))

@@ -14,11 +14,10 @@ from torch import Tensor
 from kinema.apps.bench_config import BenchConfig
 from kinema.apps.progress import Progress, Silent
 from kinema.apps.versions import versions
-from kinema.errors import OutputError
 from kinema.inference.device import describe_device
 from kinema.inference.flow import FlowPredictor
-from kinema.inference.loading import load
-from kinema.io.files import write_json
+from kinema.inference.loading import RANDOM, load
+from kinema.io.files import check_output, write_json
 from kinema.models import find_model, list_models
 
 _DTYPE_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
@@ -86,15 +85,23 @@ def run(config: BenchConfig, *, progress: Progress | None = None) -> BenchResult
         InputError: when the frames are too small for a model.
         OutputError: when the JSON file exists or cannot be written.
     """
-    if config.json_file is not None and config.json_file.exists() and not config.overwrite:
-        raise OutputError(f"{config.json_file} exists: add --overwrite to replace it")
+    if config.json_file is not None:
+        check_output(config.json_file, overwrite=config.overwrite)
     names = config.models or tuple(list_models("flow"))
     for name in names:
         find_model(name)  # all names before any work
     watcher = progress or Silent()
     rows = []
     for name in names:
-        predictor = load(name, device=config.device, precision=config.precision, preset=config.preset)
+        # How long a model takes does not depend on its weights.
+        untrained = RANDOM if find_model(name).card.has_weights else None
+        predictor = load(
+            name,
+            weights=config.weights or untrained,
+            device=config.device,
+            precision=config.precision,
+            preset=config.preset,
+        )
         rows.append(_measure(predictor, config, watcher))
     result = BenchResult(
         rows=tuple(rows),

@@ -15,12 +15,17 @@ class BenchConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    models: Annotated[Positional[tuple[str, ...]], arg(metavar="MODEL...")] = Field(
+    models: Annotated[Positional[tuple[str, ...]], arg(metavar="[MODEL...]")] = Field(
         default=(), description="Which models; all of them when none is named."
     )
-    size: str = Field(default="436x1024", description="Height and width of the frames in pixels, as HxW.")
+    size: Annotated[str, arg(metavar="HxW")] = Field(
+        default="436x1024", description="Height and width of the frames in pixels, as HxW."
+    )
+    weights: Annotated[str | None, arg(metavar="FILE")] = Field(
+        default=None, description="A file of weights; without it random ones, which take as long."
+    )
     preset: str | None = Field(default=None, description="A named set of the models' settings.")
-    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, ...")
+    device: str = Field(default="auto", description="Where to compute: auto, cpu, cuda, cuda:1, ...")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto", description="The number format to compute in."
     )

@@ -20,7 +20,9 @@ class DemoConfig(BaseModel):
     out: Annotated[Path, arg(aliases=("-o",), metavar="DIR")] = Field(description="The folder to write.")
     seed: int = Field(default=0, ge=0, description="Another number is another scene.")
     frames: int = Field(default=12, ge=2, le=240, description="Length of the clip.")
-    size: str = Field(default="240x432", description="Height and width of the frames in pixels, as HxW.")
+    size: Annotated[str, arg(metavar="HxW")] = Field(
+        default="240x432", description="Height and width of the frames in pixels, as HxW."
+    )
     overwrite: bool = Field(default=False, description="Replace what an earlier demo left in DIR.")
     quiet: Annotated[bool, arg(aliases=("-q",))] = Field(default=False, description="Say nothing but errors.")
     verbose: Annotated[bool, arg(aliases=("-v",))] = Field(default=False, description="Say more.")

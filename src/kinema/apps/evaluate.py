@@ -20,7 +20,7 @@ from kinema.errors import InputError, UsageError
 from kinema.evaluation.flow_files import FlowFileMatch, match_flow_files, read_prediction
 from kinema.evaluation.protocols import DEFAULT_PROTOCOLS, Protocol, get_protocol
 from kinema.evaluation.scoring import EvaluationResult, FlowScorer
-from kinema.io.files import replacing, write_json
+from kinema.io.files import check_output, write_json
 
 ZERO = "zero"
 """Name of the flow that is zero everywhere, for use in place of a model's."""
@@ -51,14 +51,13 @@ def run(config: EvaluateConfig, *, progress: Progress | None = None) -> list[Eva
         InputError: when data cannot be used, sizes differ, or a prediction is not a number.
         OutputError: when the JSON file cannot be written; most reasons are noticed before the work.
     """
-    watcher = progress or Silent()
-    if config.json_file is None:
-        return _evaluate(config, watcher)
-    # Opened before the work: a place that cannot be written to must not cost an hour of computing.
-    with replacing(config.json_file, overwrite=config.overwrite) as unfinished:
-        results = _evaluate(config, watcher)
+    if config.json_file is not None:  # a place that cannot be written to must not cost an hour of computing
+        check_output(config.json_file, overwrite=config.overwrite)
+    results = _evaluate(config, progress or Silent())
+    if config.json_file is not None:
         records = [result.to_json() for result in results]
-        write_json(unfinished, records[0] if len(records) == 1 else {"results": records})
+        content = records[0] if len(records) == 1 else {"results": records}
+        write_json(config.json_file, content, overwrite=config.overwrite)
     return results
 
 

@@ -14,13 +14,13 @@ class EvaluateConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
-    model: Annotated[Positional[str | None], arg(metavar="MODEL")] = Field(
+    model: Annotated[Positional[str | None], arg(metavar="[MODEL]")] = Field(
         default=None, description="Which model to evaluate; zero is the flow that is zero everywhere."
     )
     data: Annotated[str | None, arg(metavar="SPEC")] = Field(
         default=None,
         description="NAME[-VARIANT][@SPLIT]:PATH, as in sintel-clean:/data/sintel; several joined by commas. "
-        "Names: middlebury, sintel-clean, sintel-final, kitti2012, flyingchairs.",
+        "Names: middlebury, sintel-clean, sintel-final, kitti2012, flyingchairs, and procedural (no path).",
     )
     predictions: Annotated[Path | None, arg(metavar="PATH")] = Field(
         default=None,
@@ -31,7 +31,8 @@ class EvaluateConfig(BaseModel):
     )
     protocol: Annotated[str | None, arg(metavar="NAME")] = Field(
         default=None,
-        description="middlebury, sintel, sintel-per-image, kitti12, chairs-val; default: the data set's own.",
+        description="middlebury, sintel, sintel-per-image, kitti12, chairs-val or rendered; "
+        "default: the data set's own.",
     )
     preset: Annotated[str | None, arg(metavar="NAME")] = Field(
         default=None, description="A named set of the model's settings."
@@ -39,13 +40,17 @@ class EvaluateConfig(BaseModel):
     weights: Annotated[str | None, arg(metavar="FILE")] = Field(
         default=None, description="A file of weights, or hf:REPO."
     )
-    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, ...")
+    device: str = Field(default="auto", description="Where to compute: auto, cpu, cuda, cuda:1, ...")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="fp32", description="The number format to compute in."
     )
-    scales: int | None = Field(default=None, ge=1, description="tvnet: levels of the pyramid.")
-    warps: int | None = Field(default=None, ge=1, description="tvnet: warps per level.")
-    iterations: int | None = Field(default=None, ge=1, description="tvnet: iterations per warp.")
+    scales: int | None = Field(
+        default=None, ge=1, le=100, description="tvnet: levels of the pyramid, as far as the frames allow."
+    )
+    warps: int | None = Field(default=None, ge=1, le=10_000, description="tvnet: warps on each level.")
+    iterations: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="tvnet: iterations for each warp."
+    )
     json_file: Annotated[Path | None, arg(name="json", metavar="FILE")] = Field(
         default=None, description="Write the result, with every pair's own, to this JSON file."
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kinema.apps.flow_checks import check_places
 from kinema.apps.flow_config import FlowConfig
 from kinema.apps.flow_plan import ClipPlan, plan_outputs
 from kinema.apps.flow_writers import ClipOutput, Pair
@@ -88,6 +89,7 @@ def run(config: FlowConfig, *, progress: Progress | None = None) -> FlowResult:
     _check_model(config)
     clips = open_clips(config.inputs, start=config.start, end=config.end, stride=config.stride)
     plans = plan_outputs(clips, config)
+    check_places(plans, config)
     predictor = _predictor(config)
     results = [_run_clip(plan, predictor, config, progress or Silent()) for plan in plans]
     result = FlowResult(
@@ -201,10 +203,11 @@ def _pairs(clip: Clip, predictor: FlowPredictor, config: FlowConfig) -> Iterator
 
 
 def _stopped(plan: ClipPlan, done: int, total: int | None) -> str:
+    """What an interrupt left of one clip; the clips before it are complete."""
     of = "" if total is None else f" of {total}"
-    if plan.formats == ("video",):
-        return f"{plan.clip.name}: {done}{of} pairs were done, the unfinished video was removed"
-    return (
-        f"{plan.clip.name}: {done}{of} pairs were done and their files in {plan.folder} are whole; "
-        "repeat the command with --overwrite to compute all of them"
-    )
+    told = [f"{plan.clip.name}: {done}{of} pairs were done"]
+    if "video" in plan.formats:
+        told.append("the unfinished video was removed")
+    if done and set(plan.formats) != {"video"}:
+        told.append(f"their files in {plan.folder} are whole: repeat with --overwrite to compute all of them")
+    return ", ".join(told)

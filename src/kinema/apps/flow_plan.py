@@ -1,17 +1,17 @@
-"""Where the flow of each clip goes: formats and file names, decided and checked before any work."""
+"""Where the flow of each clip goes: formats and file names, decided before any work."""
 
 from __future__ import annotations
 
 import importlib.util
-import re
-import tempfile
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kinema.apps.flow_config import FlowConfig, FlowFormat
-from kinema.errors import MissingExtraError, OutputError, UsageError
+from kinema.errors import MissingExtraError, UsageError
 from kinema.io.clips import Clip
+from kinema.io.files import user_path
 from kinema.io.images import IMAGE_SUFFIXES
 from kinema.io.video import WRITABLE_SUFFIXES
 
@@ -87,7 +87,7 @@ def kinds(fmt: FlowFormat, config: FlowConfig) -> list[str]:
 
 
 def plan_outputs(clips: Sequence[Clip], config: FlowConfig) -> list[ClipPlan]:
-    """Decide formats and places for all clips and check them.
+    """Decide formats and places for all clips.
 
     Args:
         clips: what is read.
@@ -98,29 +98,19 @@ def plan_outputs(clips: Sequence[Clip], config: FlowConfig) -> list[ClipPlan]:
 
     Raises:
         UsageError: when formats, suffix and number of pairs contradict each other.
-        OutputError: when a file exists that would be written and `overwrite` is not set, or the place cannot
-        be
-            written to.
+        MissingExtraError: when a format needs a package that is not installed.
     """
     plans = [_plan(clip, config, several=len(clips) > 1) for clip in clips]
     for plan in plans:
         _check_options(plan, config)
-        _check_not_input(plan, config)
-        if not config.overwrite:
-            _check_existing(plan, config)
-    if config.json_file is not None and config.json_file.exists() and not config.overwrite:
-        raise OutputError(f"{config.json_file} exists: add --overwrite to replace it")
-    for folder in {plan.folder for plan in plans} | (
-        {config.json_file.parent} if config.json_file else set()
-    ):
-        _check_writable(folder)
     return plans
 
 
 def _plan(clip: Clip, config: FlowConfig, *, several: bool) -> ClipPlan:
-    out = config.out
+    out = user_path(config.out)
     formats = tuple(dict.fromkeys(config.format))
-    if not out.suffix or out.is_dir():
+    # os.path: Path.is_dir raises where a name is too long.
+    if not out.suffix or config.out.endswith(("/", os.sep)) or os.path.isdir(out):  # noqa: PTH112
         default: tuple[FlowFormat, ...] = ("video",) if clip.kind == "video" else ("flo", "viz")
         return ClipPlan(clip, formats or default, out / clip.name if several else out, None)
     if several:
@@ -150,7 +140,7 @@ def _file_format(out: Path, formats: tuple[FlowFormat, ...]) -> FlowFormat:
     if suffix not in by_suffix:
         raise UsageError(
             f"--out {out}: {out.suffix} is no known suffix; use .flo, .png, .pfm, .npz, .mat or .mp4, "
-            "or make the folder first if it is one"
+            f"or write {out}/ if it is to be a folder"
         )
     if len(formats) > 1:
         raise UsageError(f"--out {out}: one file holds one format, not {', '.join(formats)}; name a folder")
@@ -175,47 +165,3 @@ def _check_options(plan: ClipPlan, config: FlowConfig) -> None:
         raise UsageError(
             "--side-by-side is for pictures and videos; add --format viz or video, or leave it out"
         )
-
-
-def _check_existing(plan: ClipPlan, config: FlowConfig) -> None:
-    for fmt in plan.formats:
-        for kind in kinds(fmt, config):
-            sample = plan.path(fmt, kind, 0)
-            single = fmt == "video" or plan.file is not None
-            for path in [sample] if single else _numbered_alike(sample, plan.clip.length):
-                if path.exists():
-                    raise OutputError(
-                        f"{path} exists: add --overwrite to replace it, or write somewhere else"
-                    )
-
-
-def _numbered_alike(sample: Path, length: int | None) -> list[Path]:
-    """Files of another run that would be replaced: named like `sample`, numbered like a pair to come."""
-    if not sample.parent.is_dir():
-        return []
-    pattern = re.compile(r"(\d{6,})" + re.escape(sample.name[6:]))
-    found = [(pattern.fullmatch(path.name), path) for path in sorted(sample.parent.iterdir())]
-    return [path for match, path in found if match and (length is None or int(match[1]) < length - 1)]
-
-
-def _check_not_input(plan: ClipPlan, config: FlowConfig) -> None:
-    if plan.file is None or not plan.file.exists():
-        return
-    for name in config.inputs:
-        if Path(name).exists() and plan.file.samefile(name):
-            raise OutputError(f"{plan.file} is also an input: write somewhere else")
-
-
-def _check_writable(folder: Path) -> None:
-    """Try the nearest folder that exists, so that nothing is computed in vain and nothing is left behind."""
-    place = folder
-    try:
-        while not place.exists() and place != place.parent:
-            place = place.parent
-        if not place.is_dir():
-            raise OutputError(f"{folder} cannot be a folder: {place} is a file; write somewhere else")
-        with tempfile.TemporaryFile(dir=place):
-            pass
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise OutputError(f"{place} cannot be written to ({reason}); write somewhere else") from None

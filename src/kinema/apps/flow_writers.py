@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -19,8 +17,7 @@ from kinema.apps.flow_config import FlowConfig, FlowFormat
 from kinema.apps.flow_plan import BUNDLES, ClipPlan
 from kinema.inference.flow import FlowPrediction
 from kinema.io.clips import ClipFrame
-from kinema.io.files import write_bytes
-from kinema.io.flow import write_flow, write_npz
+from kinema.io.flow import write_flow, write_mat, write_npz
 from kinema.io.images import write_image
 from kinema.io.video import Writer
 
@@ -195,22 +192,8 @@ def _write_bundle(plan: ClipPlan, fmt: FlowFormat, pair: Pair, config: FlowConfi
         "confidence": prediction.confidence,
     }
     arrays = {name: array for name, array in named.items() if array is not None}
-    path = plan.path(fmt, "flow", pair.index)
-    if fmt == "npz":
-        write_npz(path, arrays, overwrite=config.overwrite)
-    else:
-        _write_mat(path, arrays, overwrite=config.overwrite)
-
-
-def _write_mat(path: Path, arrays: dict[str, np.ndarray], *, overwrite: bool) -> None:
-    import scipy.io  # an optional dependency, asked for when the outputs are planned
-
-    buffer = io.BytesIO()
-    # Numbers as MATLAB has them by default: double, and uint8 for what is true or false.
-    scipy.io.savemat(
-        buffer, {name: a.astype(np.uint8 if a.dtype == bool else np.float64) for name, a in arrays.items()}
-    )
-    write_bytes(path, buffer.getvalue(), overwrite=overwrite)
+    write = write_npz if fmt == "npz" else write_mat
+    write(plan.path(fmt, "flow", pair.index), arrays, overwrite=config.overwrite)
 
 
 def _write_colours(plan: ClipPlan, fmt: FlowFormat, pair: Pair, config: FlowConfig) -> None:

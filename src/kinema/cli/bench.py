@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,13 @@ def run(argv: Sequence[str]) -> int:
     Raises:
         KinemaError: when something must be corrected by the user.
     """
-    config = parse(BenchConfig, argv, prog="kinema bench", description=_DESCRIPTION)
+    config = parse(
+        BenchConfig,
+        argv,
+        prog="kinema bench",
+        description=_DESCRIPTION,
+        examples=("kinema bench tvnet --size 436x1024",),
+    )
     level = verbosity(quiet=config.quiet, verbose=config.verbose)
     set_up_logging(level)
     for name in config.models:
@@ -57,7 +64,8 @@ def _print(result: BenchResult) -> None:
         table.add_row(
             row.model, row.preset, row.precision, *("-" if n is None else f"{n:.1f}" for n in numbers)
         )
-    console = Console(highlight=False, soft_wrap=True)
+    # A file has no width: names are cut short on narrow terminals only.
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
     console.print(table)
     height, width = result.size_hw
     console.print(

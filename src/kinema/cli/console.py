@@ -128,7 +128,7 @@ class Lines:
         """See `kinema.apps.progress.Progress.advance`."""
         self._done += steps
         now = time.monotonic()
-        if now >= self._next:
+        if now >= self._next and self._done != self._total:  # the last line is that of `end`
             self._next = now + _SECONDS_BETWEEN_LINES
             self._print(now)
 

@@ -10,7 +10,7 @@ from kinema.cli.parsing import parse
 
 _DESCRIPTION = (
     "Render a moving scene whose motion is known, compute its flow, and write one HTML page that compares "
-    "the two. Example: kinema demo -o demo"
+    "the two."
 )
 
 
@@ -26,7 +26,9 @@ def run(argv: Sequence[str]) -> int:
     Raises:
         KinemaError: when something must be corrected by the user.
     """
-    config = parse(DemoConfig, argv, prog="kinema demo", description=_DESCRIPTION)
+    config = parse(
+        DemoConfig, argv, prog="kinema demo", description=_DESCRIPTION, examples=("kinema demo -o demo",)
+    )
     level = verbosity(quiet=config.quiet, verbose=config.verbose)
     set_up_logging(level)
     from kinema.apps import demo
@@ -35,8 +37,9 @@ def run(argv: Sequence[str]) -> int:
         result = demo.run(config, progress=bar)
     if level != "quiet":
         model, yardstick = result.scores[0], result.scores[-1]
+        pairs = f"{result.pairs} pair{'' if result.pairs == 1 else 's'}"
         print(
-            f"{model.method}: mean error {model.metrics['epe']:.2f} px over {result.pairs} pairs "
+            f"{model.method}: mean error {model.metrics['epe']:.2f} px over {pairs} "
             f"({yardstick.method}: {yardstick.metrics['epe']:.2f} px), "
             f"{1000 * result.seconds_per_pair:.0f} ms a pair"
         )

@@ -33,6 +33,10 @@ def run(argv: Sequence[str]) -> int:
         argv,
         prog="kinema evaluate",
         description="Score a model on labelled data, or flow files made by anyone, by a named protocol.",
+        examples=(
+            "kinema evaluate tvnet --data sintel-clean:/data/sintel --json tvnet.json",
+            "kinema evaluate --predictions mine/ --truth /data/flow/ --protocol middlebury",
+        ),
     )
     from kinema.apps import evaluate  # after parsing: --help and errors come at once
 

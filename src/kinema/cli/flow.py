@@ -9,11 +9,23 @@ from kinema.cli.console import progress, set_up_logging, verbosity
 from kinema.cli.parsing import parse
 from kinema.models import find_model
 
-_DESCRIPTION = (
-    "Optical flow: the motion of every pixel from one frame to the next. "
-    "Examples: kinema flow clip.mp4 -o flow.mp4; kinema flow frame1.png frame2.png -o motion.flo; "
-    "kinema flow frames/ -o out --format flo --backward --occlusion"
+_DESCRIPTION = "Optical flow: the motion of every pixel from one frame to the next."
+_EXAMPLES = (
+    "kinema flow clip.mp4 -o flow.mp4",
+    "kinema flow frame1.png frame2.png -o motion.flo",
+    "kinema flow frames/ -o out --format flo --backward --occlusion",
 )
+_GROUPS = {
+    "what to read": ("inputs", "start", "end", "stride"),
+    "what to write": (
+        *("out", "format", "backward", "occlusion", "confidence", "max_flow", "side_by_side"),
+        *("bound", "codec", "json_file", "overwrite"),
+    ),
+    "how to compute": (
+        *("model", "preset", "weights", "scales", "warps", "iterations", "warm_start"),
+        *("device", "precision", "max_side", "tile"),
+    ),
+}
 
 
 def run(argv: Sequence[str]) -> int:
@@ -28,7 +40,9 @@ def run(argv: Sequence[str]) -> int:
     Raises:
         KinemaError: when something must be corrected by the user.
     """
-    config = parse(FlowConfig, argv, prog="kinema flow", description=_DESCRIPTION)
+    config = parse(
+        FlowConfig, argv, prog="kinema flow", description=_DESCRIPTION, examples=_EXAMPLES, groups=_GROUPS
+    )
     level = verbosity(quiet=config.quiet, verbose=config.verbose)
     set_up_logging(level)
     find_model(config.model)  # before torch is imported: a wrong name is told at once

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
-import os
 import signal
 import sys
 import threading
@@ -18,6 +17,7 @@ from types import FrameType
 from typing import NamedTuple
 
 from kinema._version import __version__
+from kinema.cli.streams import give_up_output, safe_streams
 from kinema.errors import KinemaError, UsageError
 
 
@@ -31,17 +31,27 @@ class Verb(NamedTuple):
 VERBS: dict[str, Verb] = {
     "flow": Verb("kinema.cli.flow", "the motion of every pixel, from images or a video"),
     "evaluate": Verb("kinema.cli.evaluate", "errors against known truth, by a named protocol"),
+    "train": Verb("kinema.cli.train", "train a network by a recipe, or go on with a run"),
     "bench": Verb("kinema.cli.bench", "speed and memory of the models on this machine"),
     "doctor": Verb("kinema.cli.doctor", "check this installation: versions, devices, extras, codecs"),
     "demo": Verb("kinema.cli.demo", "render a moving scene, compute its flow, and write a report"),
 }
 
-_OK, _BUG, _FIXABLE, _INTERRUPTED, _PIPE_CLOSED, _TERMINATED = 0, 1, 2, 130, 141, 143
+_OK, _BUG, _FIXABLE, _INTERRUPTED, _PIPE_CLOSED, _SIGNALLED = 0, 1, 2, 130, 141, 128
 _FRAMES_SHOWN = 8
+_NO_MEMORY = "not enough memory: use smaller frames (of flow also --tile 512, or a smaller --max-side)"
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, treated like Ctrl-C: what catches `KeyboardInterrupt` to tidy up catches this too."""
+    """SIGTERM or SIGHUP, treated like Ctrl-C: what catches `KeyboardInterrupt` to tidy up catches this too.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__()
+        self.number = number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,43 +64,65 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The words after ``kinema``; the process's own by default.
 
     Returns:
-        0 done; 2 the user can fix it (one line on stderr); 130 interrupted; 143 terminated; 141 the reader of
-        our output has gone; 1 a bug (traceback on stderr).
+        0 done; 2 the user can fix it (one line on stderr); 130 interrupted; 143 terminated; 129 the terminal
+        was closed; 141 the reader of our output has gone; 1 a bug (traceback on stderr).
     """
+    with safe_streams():
+        try:
+            with _signals_interrupt():
+                status = _status_of(list(sys.argv[1:] if argv is None else argv))
+                sys.stdout.flush()
+                return status
+        except BaseException as error:  # noqa: BLE001  every end of the command has its status
+            return _ended(error)
+
+
+def _status_of(argv: list[str]) -> int:
     try:
-        with _terminate_like_interrupt():
-            status = _dispatch(list(sys.argv[1:] if argv is None else argv))
-            sys.stdout.flush()
-            return status
+        return _dispatch(argv)
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else _OK if leave.code is None else _BUG
-    except KinemaError as error:
-        return _fail(_FIXABLE, f"error: {error}")
-    except BrokenPipeError:
-        # The reader went away (`kinema ... | head`). Python flushes stdout again at exit: give it a place.
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _PIPE_CLOSED
-    except KeyboardInterrupt as stop:
-        ended = _TERMINATED if isinstance(stop, Terminated) else _INTERRUPTED
-        kept = getattr(stop, "__notes__", None) or ["finished files are kept, unfinished ones removed"]
-        return _fail(ended, f"{'terminated' if ended == _TERMINATED else 'interrupted'}: {'; '.join(kept)}")
-    except ModuleNotFoundError as error:
-        package = (error.name or "").split(".")[0]
-        return _bug(error) if package in ("", "kinema") else _fail(_FIXABLE, _incomplete(package))
-    except MemoryError:
-        return _fail(_FIXABLE, "error: not enough memory: try smaller tiles or a smaller --max-side")
-    except Exception as error:  # noqa: BLE001  the last resort: anything that arrives here is a bug
-        return _bug(error)
+
+
+def _ended(error: BaseException) -> int:
+    """Tell the user about an end that is not the usual one, and find its status."""
+    match error:
+        case KinemaError():
+            return _fail(_FIXABLE, f"error: {error}")
+        case BrokenPipeError():  # the reader went away (`kinema ... | head`)
+            give_up_output()
+            return _PIPE_CLOSED
+        case Terminated():
+            return _fail(_SIGNALLED + error.number, f"terminated: {_kept(error)}")
+        case KeyboardInterrupt():
+            return _fail(_INTERRUPTED, f"interrupted: {_kept(error)}")
+        case ModuleNotFoundError(name=str(name)) if name.split(".")[0] != "kinema":
+            return _fail(_FIXABLE, _incomplete(name.split(".")[0]))
+        case _ if _is_out_of_memory(error):
+            return _fail(_FIXABLE, f"error: {_NO_MEMORY}")
+    return _bug(error)
+
+
+def _kept(stop: BaseException) -> str:
+    return "; ".join(getattr(stop, "__notes__", None) or ["nothing half-written is left"])
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Python's own, an accelerator's (`torch.OutOfMemoryError`), or torch's on a CPU, which has no type."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and (
+            type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator: can't allocate" in str(error)
+        )
+    )
 
 
 def _fail(status: int, text: str) -> int:
-    with contextlib.suppress(OSError):
-        print(f"kinema: {text}", file=sys.stderr, flush=True)
+    print(f"kinema: {text}", file=sys.stderr, flush=True)
     return status
 
 
-def _bug(error: Exception) -> int:
+def _bug(error: BaseException) -> int:
     traceback.print_exception(error, limit=-_FRAMES_SHOWN)
     return _fail(_BUG, f"this is a bug in kinema {__version__}: please report it with the lines above")
 
@@ -103,14 +135,14 @@ def _dispatch(argv: list[str]) -> int:
     if not argv:
         raise UsageError(f"say what to do: {', '.join(VERBS)}; see kinema --help")
     name, *rest = argv
-    if name in ("-h", "--help"):
+    if name in ("-h", "--help", "help"):
         print(_help())
         return _OK
     if name == "--version":
         print(f"kinema {__version__}")
         return _OK
     if name not in VERBS:
-        near = difflib.get_close_matches(name, VERBS, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(name, [*VERBS, "--help", "--version"], n=1, cutoff=0.6)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(VERBS)}"
         raise UsageError(f"unknown {'option' if name.startswith('-') else 'command'} {name}: {hint}")
     return int(importlib.import_module(VERBS[name].module).run(rest))
@@ -131,22 +163,24 @@ def _help() -> str:
 
 
 @contextlib.contextmanager
-def _terminate_like_interrupt() -> Iterator[None]:
-    """While it lasts, SIGTERM raises `Terminated` in the main thread: files are tidied up as for Ctrl-C."""
+def _signals_interrupt() -> Iterator[None]:
+    """While it lasts, SIGTERM and SIGHUP raise `Terminated` in the main thread: files are tidied up."""
 
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise Terminated
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise Terminated(number)
 
-    if (
-        threading.current_thread() is not threading.main_thread()
-    ):  # signals can be set in the main thread only
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # signals can be set in the main thread only
+        for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+            number = getattr(signal, name, None)
+            # What somebody ignores on purpose stays ignored: `nohup kinema ...` survives its terminal.
+            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+                before[number] = signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import difflib
 import io
+import os
 import re
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
 
@@ -19,6 +20,7 @@ import tyro
 from pydantic import BaseModel, ValidationError
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from kinema.cli.help import help_text
 from kinema.errors import UsageError
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -29,6 +31,7 @@ _LIMITS = {
     "less_than": "must be less than {lt}",
     "less_than_equal": "must be at most {le}",
     "multiple_of": "must be a multiple of {multiple_of}",
+    "finite_number": "must be a finite number",
 }
 _KINDS: dict[type, tuple[str, str]] = {
     int: ("INT", "a whole number"),
@@ -38,7 +41,15 @@ _KINDS: dict[type, tuple[str, str]] = {
 }
 
 
-def parse(config: type[Config], argv: Sequence[str], *, prog: str, description: str) -> Config:
+def parse(
+    config: type[Config],
+    argv: Sequence[str],
+    *,
+    prog: str,
+    description: str,
+    examples: Sequence[str] = (),
+    groups: Mapping[str, Sequence[str]] | None = None,
+) -> Config:
     """Build a config from command-line words; ``--help`` prints and leaves with status 0.
 
     Args:
@@ -48,6 +59,8 @@ def parse(config: type[Config], argv: Sequence[str], *, prog: str, description: 
         argv: The words after the verb. ``--max-side`` and ``--max_side`` are the same.
         prog: What the user typed so far, as in ``kinema flow``.
         description: The sentence at the top of the help.
+        examples: Commands for the help.
+        groups: Title -> names of fields, for the help; see `help_text`.
 
     Returns:
         The checked config.
@@ -55,6 +68,14 @@ def parse(config: type[Config], argv: Sequence[str], *, prog: str, description: 
     Raises:
         UsageError: A word is unknown, missing or out of range. The message is one line and names the flag.
     """
+    words = list(argv[: argv.index("--")] if "--" in argv else argv)
+    if {"-h", "--help"} & set(words):
+        print(help_text(config, prog=prog, description=description, examples=examples, groups=groups))
+        raise SystemExit(0)
+    needed = [f for name, f in _flags(config).items() if config.model_fields[name].is_required()]
+    if needed and not argv:  # tyro knows no least number of inputs, and would name the others only
+        raise UsageError(f"{_missing(needed)}; see {prog} --help")
+    _refuse_values_of_switches(config, words, prog)
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):
@@ -78,6 +99,15 @@ def parse(config: type[Config], argv: Sequence[str], *, prog: str, description: 
         raise UsageError(f"{_plain(config, box.getvalue())}; see {prog} --help") from None
 
 
+def _refuse_values_of_switches(config: type[BaseModel], words: Sequence[str], prog: str) -> None:
+    """``--backward=true`` would be told as an unexpected word ``true``."""
+    switches = [f for name, f in _flags(config).items() if config.model_fields[name].annotation is bool]
+    for word in words:
+        flag, equals, _ = word.replace("_", "-").partition("=")
+        if equals and flag in switches:
+            raise UsageError(f"{flag} takes no value: name it to switch it on; see {prog} --help")
+
+
 def _registry() -> ConstructorRegistry:
     """How single values are read: ``int | None`` is a number in the help too, with errors in plain words."""
     registry = ConstructorRegistry()
@@ -92,9 +122,12 @@ def _registry() -> ConstructorRegistry:
 
         def read(words: list[str]) -> object:
             try:
-                return kind(words[0])
+                if kind is Path and not words[0]:
+                    raise ValueError
+                # The shell replaces no ~ in --out=~/x; Path.expanduser raises where there is no such user.
+                return Path(os.path.expanduser(words[0])) if kind is Path else kind(words[0])  # noqa: PTH111
             except ValueError:
-                raise ValueError(f"must be {_KINDS[kind][1]} (got {words[0]})") from None
+                raise ValueError(f"must be {_KINDS[kind][1]} (got {words[0] or 'nothing'})") from None
 
         return PrimitiveConstructorSpec(
             nargs=1,
@@ -121,7 +154,8 @@ def _flags(config: type[BaseModel]) -> dict[str, str]:
         if tyro.conf.Positional in field.metadata:
             flags[name] = called.get("metavar") or name.upper()
         else:
-            flags[name] = "--" + (called.get("name") or name).replace("_", "-")
+            off = "no-" if field.default is True else ""  # what is on unless named can only be switched off
+            flags[name] = "--" + off + (called.get("name") or name).replace("_", "-")
     return flags
 
 
@@ -138,11 +172,20 @@ def _usage_error(config: type[BaseModel], error: ValidationError, prog: str) -> 
         text = f"{flag} is missing"
     else:
         limit = _LIMITS.get(first["type"])
-        text = limit.format(**first["ctx"]) if limit else first["msg"][0].lower() + first["msg"][1:]
+        text = (
+            limit.format(**_plain_numbers(first.get("ctx", {})))
+            if limit
+            else first["msg"][0].lower() + first["msg"][1:]
+        )
         text = (
             f"{flag} {text} (got {first['input']})" if limit else f"{flag}: {text} (got {first['input']!r})"
         )
     return UsageError(f"{text.strip()}; see {prog} --help")
+
+
+def _plain_numbers(values: Mapping[str, object]) -> dict[str, object]:
+    """0 and not 0.0: limits as people write them."""
+    return {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in values.items()}
 
 
 def _plain(config: type[BaseModel], box: str) -> str:
@@ -160,9 +203,12 @@ def _plain(config: type[BaseModel], box: str) -> str:
     if match := re.match(r"Error parsing (\S+): (.*)", text):
         return f"{match[1]} {match[2]}"
     if text.startswith("Missing from"):
-        missing = [f for f in flags if re.search(rf"(?<!\S){re.escape(f)}(?!\S)", text)]
-        return " and ".join(missing) + (" is missing" if len(missing) == 1 else " are missing")
+        return _missing([f for f in flags if re.search(rf"(?<!\S){re.escape(f)}(?!\S)", text)])
     return text or "the options cannot be understood"
+
+
+def _missing(flags: list[str]) -> str:
+    return " and ".join(flags) + (" is missing" if len(flags) == 1 else " are missing")
 
 
 def _unknown(word: str, flags: list[str]) -> str:
@@ -170,5 +216,8 @@ def _unknown(word: str, flags: list[str]) -> str:
     if not word.startswith("-"):
         return f"unexpected argument {word}: write all inputs together, before or after the options"
     name = word.split("=")[0].replace("_", "-")
-    near = difflib.get_close_matches(name, flags, n=1, cutoff=0.5)
-    return f"unknown option {name}" + (f" (did you mean {near[0]}?)" if near else "")
+    # Without the dashes, which all flags share: --K is not like --out. A part of a name is like the name.
+    names = {flag.strip("-"): flag for flag in flags if flag.startswith("--")}
+    near = [n for n in names if len(name) > 4 and n.startswith(name.strip("-"))]
+    near = near or difflib.get_close_matches(name.strip("-"), names, n=1, cutoff=0.6)
+    return f"unknown option {name}" + (f" (did you mean {names[near[0]]}?)" if near else "")
