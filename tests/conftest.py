@@ -25,6 +25,8 @@ install_import_hook(
         "kinema.models.tvnet",
         "kinema.losses.supervised_flow",
         "kinema.losses.unsupervised_flow",
+        "kinema.losses.pyramid_flow",
+        "kinema.data.transforms",
         "kinema.inference.flow",
         "kinema.inference.tiles",
         "kinema.outputs",

@@ -1,0 +1,86 @@
+"""What the loop asks of the things it trains: small protocols, so that it knows no model and no data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from torch import Tensor, nn
+
+Batch: TypeAlias = Mapping[str, Tensor]
+"""Tensors by name; the first dimension of each is the sample."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of a loss, or one metric, before its division.
+
+    Sum and count stay apart until those of all devices have been added: a mean of means would depend on how
+    the samples are spread.
+
+    Attributes:
+        total: scalar; the sum, weights included, over whatever `count` counts. Of a loss: differentiable.
+        count: scalar without gradient; how many samples or pixels.
+    """
+
+    total: Tensor
+    count: Tensor
+
+
+class BatchSource(Protocol):
+    """Where training data come from.
+
+    It is copied to the worker processes, so it holds settings and no open files.
+    """
+
+    def batch(self, step: int, slots: range) -> Batch:
+        """Make a part of the batch of one step.
+
+        Args:
+            step: which step, from 0.
+            slots: which of the step's samples; each device asks for its own.
+
+        Returns:
+            The samples, a pure function of the source's settings, `step` and the slot.
+        """
+
+
+class Task(Protocol):
+    """What is trained, on which data, towards what."""
+
+    @property
+    def network(self) -> nn.Module:
+        """The network, with its weights as they are before the first step."""
+
+    @property
+    def source(self) -> BatchSource:
+        """The training data."""
+
+    @property
+    def metric(self) -> str:
+        """Which of the validation's metrics chooses the best weights; lower is better."""
+
+    def losses(self, network: nn.Module, batch: Batch, *, step: int) -> dict[str, Term]:
+        """Compute the terms of the loss of a batch.
+
+        Args:
+            network: to be called instead of the task's own: it may be wrapped for several devices.
+            batch: on the network's device.
+            step: which step, from 0.
+
+        Returns:
+            The terms by name; the loss is the sum of their means.
+        """
+
+    def validate(self, network: nn.Module, *, rank: int, world: int) -> dict[str, Term]:
+        """Measure the network on data that it is not trained on.
+
+        Args:
+            network: with averaged weights, in evaluation mode, gradients switched off.
+            rank: which share of the data, from 0.
+            world: how many shares.
+
+        Returns:
+            Sums and counts by the metric's name.
+        """
