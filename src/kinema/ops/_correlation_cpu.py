@@ -10,8 +10,8 @@ instructions, which LLVM cuts to whatever the processor has.
 
 Maps are packed into float32 rows, (row, channel, column) with zeros around: a displacement is then an offset.
 bfloat16 is widened there and rounded once at the end. Sums run in one fixed order whatever the number of
-threads. Batched matrix products were not tried: of the product of a block of pixels with its surroundings only
-a narrow band is wanted, a third or less of the work.
+threads. Batched matrix products were not tried: of the product of a block of pixels with its surroundings
+only a narrow band is wanted, a third or less of the work.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
