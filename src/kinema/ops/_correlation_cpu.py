@@ -30,8 +30,8 @@ from numba.extending import intrinsic
 from torch import Tensor
 
 from kinema.ops._compile import compiled
+from kinema.ops._layout import empty_map
 from kinema.ops._threads import map_rows
-from kinema.ops.correlation import empty_map
 
 LANES = 16  # pixels per vector instruction: one AVX-512 register, two of AVX2, four of NEON
 DISPLACEMENTS = 9  # per block of the forward product: a row of the usual radius 4

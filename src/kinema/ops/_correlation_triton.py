@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kinema.ops.correlation import empty_map
+from kinema.ops._layout import empty_map
 
 PIXELS = 64
 CHANNELS = 32

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
@@ -35,14 +35,23 @@ def map_rows(run: Callable[[int, int, int], None], batch: int, height: int, row_
         for job in jobs:
             run(*job)
         return
-    shares: list[list[tuple[Any, ...]]] = [jobs[i::threads] for i in range(threads)]
 
-    def work(share: list[tuple[Any, ...]]) -> None:
+    def work(*share: tuple[int, int, int]) -> None:
         for job in share:
             run(*job)
 
-    others = [_pool(os.getpid()).submit(work, share) for share in shares[1:]]
-    work(shares[0])
+    run_all(work, [tuple(jobs[i::threads]) for i in range(threads)])
+
+
+def run_all(run: Callable[..., None], jobs: Sequence[tuple[Any, ...]]) -> None:
+    """Run the jobs side by side, the first in this thread, and wait for all.
+
+    Args:
+        run: takes a job's values; releases the interpreter lock.
+        jobs: at least one; as many as there should be threads.
+    """
+    others = [_pool(os.getpid()).submit(run, *job) for job in jobs[1:]]
+    run(*jobs[0])
     for other in others:
         other.result()
 

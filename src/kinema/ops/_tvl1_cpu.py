@@ -17,11 +17,6 @@ threads call them or after a fork.
 from __future__ import annotations
 
 import itertools
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kinema.ops._compile import compiled
+from kinema.ops._threads import run_all
 
 Maps = NDArray[np.float32]
 
@@ -141,7 +137,7 @@ def linearise(first: Tensor, stack: Tensor, flow: Tensor) -> tuple[Tensor, Tenso
         _linearise_rows(frame[n, 0], corners[n], at[n], g[n], c[n, 0], *band)
 
     for n in range(b):
-        _map(run, [(n, band) for band in bands])
+        run_all(run, [(n, band) for band in bands])
     return gradient, constant
 
 
@@ -194,7 +190,7 @@ def _solve(
     for start in range(0, max(1, iterations), block):
         if start:
             _exchange_margins(parts, rows, bands)
-        _map(run, [(i, start) for i in range(len(bands))])
+        run_all(run, [(i, start) for i in range(len(bands))])
 
 
 def _exchange_margins(parts: list[list[Maps]], rows: list[slice], bands: list[tuple[int, int]]) -> None:
@@ -212,17 +208,3 @@ def _bands(height: int, width: int, block: int) -> list[tuple[int, int]]:
     count = max(1, count)
     edges = [height * i // count for i in range(count + 1)]
     return list(itertools.pairwise(edges))
-
-
-def _map(run: Callable[..., None], jobs: list[tuple[Any, ...]]) -> None:
-    """Run the jobs side by side; the first in this thread."""
-    rest = [_pool(os.getpid()).submit(run, *job) for job in jobs[1:]]
-    run(*jobs[0])
-    for job in rest:
-        job.result()
-
-
-@lru_cache(maxsize=1)
-def _pool(pid: int) -> ThreadPoolExecutor:
-    """Threads of this process: a forked child gets its own."""
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix=f"kinema-tvl1-{pid}")

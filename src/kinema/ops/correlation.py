@@ -9,7 +9,6 @@ differentiable definition. The operator ``kinema::correlation`` and its gradient
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import torch
@@ -18,6 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kinema.errors import UsageError
+from kinema.ops._layout import empty_map
+from kinema.ops._triton import has_triton
 
 _CPU_TYPES = (torch.float32, torch.bfloat16)
 _CUDA_TYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -60,22 +61,6 @@ def correlation_reference(
     offsets = range(2 * radius + 1)
     costs = [(one * two[..., y : y + h, x : x + w]).mean(1) for y in offsets for x in offsets]
     return empty_map(first, len(costs)).copy_(torch.stack(costs, 1))
-
-
-def empty_map(like: Tensor, channels: int | torch.SymInt) -> Tensor:
-    """A new map with the size, type, device and memory layout of another.
-
-    Args:
-        like: (B, C, H, W); channels-last or anything else, which counts as contiguous.
-        channels: of the new map.
-
-    Returns:
-        (B, channels, H, W), not initialised.
-    """
-    b, _, h, w = like.shape
-    last = like.is_contiguous(memory_format=torch.channels_last) and not like.is_contiguous()
-    layout = torch.channels_last if last else torch.contiguous_format
-    return torch.empty((b, channels, h, w), dtype=like.dtype, device=like.device, memory_format=layout)
 
 
 def _check(first: Tensor, second: Tensor, radius: int) -> None:
@@ -151,7 +136,7 @@ def _backward_cpu(grad: Tensor, first: Tensor, second: Tensor, radius: int) -> t
 
 @_operator.register_kernel("cuda")
 def _cuda(first: Tensor, second: Tensor, radius: int) -> Tensor:
-    if first.dtype not in _CUDA_TYPES or first.numel() == 0 or not _has_triton():
+    if first.dtype not in _CUDA_TYPES or first.numel() == 0 or not has_triton():
         return correlation_reference(first, second, radius=radius)
     from kinema.ops import _correlation_triton
 
@@ -160,15 +145,11 @@ def _cuda(first: Tensor, second: Tensor, radius: int) -> Tensor:
 
 @_backward_operator.register_kernel("cuda")
 def _backward_cuda(grad: Tensor, first: Tensor, second: Tensor, radius: int) -> tuple[Tensor, Tensor]:
-    if first.dtype not in _CUDA_TYPES or first.numel() == 0 or not _has_triton():
+    if first.dtype not in _CUDA_TYPES or first.numel() == 0 or not has_triton():
         return _backward_reference(grad, first, second, radius)
     from kinema.ops import _correlation_triton
 
     return _correlation_triton.backward(grad, first, second, radius)
-
-
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
 
 
 def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

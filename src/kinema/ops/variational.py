@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from kinema.ops._triton import has_triton
 from kinema.ops.warp import backward_warp, in_frame
 
 Stencil = Literal["central", "five_point"]
@@ -333,6 +334,8 @@ def _tvl1_cpu(*arguments: Any) -> tuple[Tensor, Tensor]:
 
 @_tvl1_operator.register_kernel("cuda")
 def _tvl1_cuda(*arguments: Any) -> tuple[Tensor, Tensor]:
+    if not has_triton():
+        return _by_reference(*arguments)
     from kinema.ops import _tvl1_triton
 
     return _tvl1_triton.iterate(*arguments)
