@@ -118,11 +118,21 @@ def test_the_last_line_says_where_to_look(tmp_path, capsys):
     assert len(out) == 2
 
 
-def test_two_runs_give_the_same_bytes(demo, tmp_path):
+def test_two_runs_give_the_same_results(demo, tmp_path):
     assert main(["demo", "-o", str(tmp_path / "d"), *OPTIONS, "-q"]) == 0
     same = [name for name in files(demo) if name != "report.html"]  # which holds times and its own place
     for name in same:
-        assert (tmp_path / "d" / name).read_bytes() == (demo / name).read_bytes(), name
+        if name.endswith(".mp4"):  # the encoder may word the same pictures in other bytes
+            first, again = (frames_of(folder / name) for folder in (demo, tmp_path / "d"))
+            assert first.shape == again.shape
+            assert np.abs(first - again).max() <= 2, name
+        else:
+            assert (tmp_path / "d" / name).read_bytes() == (demo / name).read_bytes(), name
+
+
+def frames_of(path):
+    with Reader(path) as reader:
+        return np.stack([frame.image for frame in reader]).astype(np.int16)
 
 
 def test_quiet_is_quiet(tmp_path, capsys):
