@@ -91,7 +91,7 @@ def test_equal_colours_keep_the_pair_alike():
 
 
 def test_colours_without_strength_change_nothing():
-    none = ColourJitter(brightness=0, contrast=0, saturation=0, hue=0, asymmetric=0.5)
+    none = ColourJitter(brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0, asymmetric=0.5)
     got = jitter_colours(pairs(), rngs(1, 2, 3), jitter=none)
     assert torch.allclose(got.image1, pairs().image1, atol=1e-6)
     assert torch.allclose(got.image2, pairs().image2, atol=1e-6)
