@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
@@ -34,8 +35,13 @@ install_import_hook(
     "beartype.beartype",
 )
 
+# CI repeats the same examples, so that a change is judged by what it changes; elsewhere they are new.
 settings.register_profile(
-    "kinema", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    "kinema",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("kinema")
 
@@ -47,6 +53,12 @@ if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_I
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 SHARED = Path(os.environ.get("KINEMA_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Every test draws the same random numbers, whichever ran before it."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture
