@@ -38,7 +38,7 @@ class EvaluateConfig(BaseModel):
         default=None, description="A named set of the model's settings."
     )
     weights: Annotated[str | None, arg(metavar="FILE")] = Field(
-        default=None, description="A file of weights, or hf:REPO."
+        default=None, description="A file of weights (.safetensors)."
     )
     device: str = Field(default="auto", description="Where to compute: auto, cpu, cuda, cuda:1, ...")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(

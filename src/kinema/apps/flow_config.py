@@ -96,7 +96,7 @@ class FlowConfig(BaseModel):
         default=None, description="A named set of the model's settings; of tvnet: corrected, reference."
     )
     weights: Annotated[str | None, arg(metavar="FILE")] = Field(
-        default=None, description="A file of weights, or hf:REPO; tvnet needs none."
+        default=None, description="A file of weights (.safetensors); tvnet needs none."
     )
     scales: int | None = Field(
         default=None, ge=1, le=100, description="tvnet: levels of the pyramid, as far as the frames allow."

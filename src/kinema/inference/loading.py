@@ -139,7 +139,7 @@ def _stored_weights(card: ModelCard, weights: str | Path | None) -> _StoredWeigh
         raise UsageError(f"--weights {weights}: download the file first, then --weights FILE.safetensors")
     path = Path(weights)
     if path.suffix != ".safetensors" and path.exists():
-        raise UsageError(f"--weights {path}: not a .safetensors file; run: kinema weights convert {path}")
+        raise UsageError(f"--weights {path}: not a .safetensors file: only those can be loaded so far")
     tensors, metadata = load_tensors(path)
     if metadata.get("model", card.name) != card.name:
         raise InputError(f"{path} holds weights of {metadata['model']}, not of {card.name}")
