@@ -1,4 +1,4 @@
-"""Files in and out: flow, images, video, checkpoints. No networks.
+"""Files in and out: flow, images, video, camera paths, checkpoints. No networks.
 
 The modules are imported when first used: reading a picture does not wait for the video libraries.
 """
@@ -9,9 +9,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kinema.io import checkpoints, clips, files, flow, images, video
+    from kinema.io import checkpoints, clips, files, flow, images, poses, video
 
-__all__ = ["checkpoints", "clips", "files", "flow", "images", "video"]
+__all__ = ["checkpoints", "clips", "files", "flow", "images", "poses", "video"]
 
 
 def __getattr__(name: str) -> object:

@@ -11,8 +11,11 @@ import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -22,12 +25,15 @@ __all__ = [
     "check_folder",
     "check_output",
     "file_size",
+    "holding",
+    "open_bytes",
     "read_bytes",
     "reading",
     "replacing",
     "user_path",
     "write_bytes",
     "write_json",
+    "writing",
 ]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -47,6 +53,7 @@ _SENTENCES = {
 }
 _LONGEST_STEM = 40  # bytes
 _STREAMS = frozenset({"stdin", "stdout", "stderr"})
+_HELD: ContextVar[Mapping[Path, bytes]] = ContextVar("_HELD", default={})  # noqa: B039  never written to
 
 
 @contextmanager
@@ -192,11 +199,42 @@ def reading(path: Path | str) -> Iterator[None]:
         raise InputError(f"{path} cannot be read: {error.strerror or error}; check the file") from None
 
 
+@contextmanager
+def writing(path: Path | str) -> Iterator[None]:
+    """Turn what the operating system says about an output into one plain sentence.
+
+    Args:
+        path: the file or folder that the body writes.
+
+    Raises:
+        OutputError: for every OSError that the body raises.
+    """
+    with _output_errors(Path(path)):
+        yield
+
+
+@contextmanager
+def holding(contents: Mapping[Path, bytes]) -> Iterator[None]:
+    """Give files that lie inside another one, such as the members of a tar, names to be read by.
+
+    While the body runs, in this thread, all readers of this package take the bytes from here where the name
+    is one of these. So a sample is read by the same code wherever its files lie.
+
+    Args:
+        contents: by name, written exactly as it will be read; the name need not exist on the disk.
+    """
+    token = _HELD.set(contents)
+    try:
+        yield
+    finally:
+        _HELD.reset(token)
+
+
 def file_size(path: Path | str) -> int:
     """Size of a regular file that is not empty.
 
     Args:
-        path: the file.
+        path: the file, or a name that is held (see `holding`).
 
     Returns:
         Its size in bytes, 1 or more.
@@ -204,22 +242,39 @@ def file_size(path: Path | str) -> int:
     Raises:
         InputError: the file is missing, empty, unreadable or no regular file.
     """
+    held = _HELD.get().get(Path(path))
+    if held is not None:
+        return _not_empty(path, len(held))
     with reading(path):
         status = Path(path).stat()
         if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError
     if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{path} is not a regular file; save the data in a file first")
-    if status.st_size == 0:
-        raise InputError(f"{path} is empty; was it written completely?")
-    return status.st_size
+    return _not_empty(path, status.st_size)
+
+
+def open_bytes(path: Path | str) -> BinaryIO:
+    """Open a file for reading; use it within `reading`.
+
+    Args:
+        path: the file, or a name that is held (see `holding`).
+
+    Returns:
+        The stream, to be closed by the caller.
+
+    Raises:
+        OSError: as the system says it.
+    """
+    held = _HELD.get().get(Path(path))
+    return Path(path).open("rb") if held is None else BytesIO(held)
 
 
 def read_bytes(path: Path | str, *, count: int | None = None) -> bytes:
     """Read a file, or its beginning.
 
     Args:
-        path: the file.
+        path: the file, or a name that is held (see `holding`).
         count: how many bytes at most, from the beginning; None for all of them.
 
     Returns:
@@ -229,8 +284,14 @@ def read_bytes(path: Path | str, *, count: int | None = None) -> bytes:
         InputError: the file is missing, empty, unreadable or no regular file.
     """
     size = file_size(path)
-    with reading(path), Path(path).open("rb") as file:
+    with reading(path), open_bytes(path) as file:
         return file.read(size if count is None else min(count, size))
+
+
+def _not_empty(path: Path | str, size: int) -> int:
+    if size == 0:
+        raise InputError(f"{path} is empty; was it written completely?")
+    return size
 
 
 def _exists(path: Path) -> OutputError:

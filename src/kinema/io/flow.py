@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from kinema.errors import InputError, UsageError
-from kinema.io.formats.flo import read_flo, write_flo
+from kinema.io.formats.flo import encode_flo, read_flo, write_flo
 from kinema.io.formats.flow_field import FlowField
 from kinema.io.formats.kitti_png import read_kitti_flow, write_kitti_flow
 from kinema.io.formats.mat import read_mat_flow, write_mat, write_mat_flow
@@ -20,6 +20,7 @@ from kinema.io.formats.pfm import read_pfm, read_pfm_flow, write_pfm, write_pfm_
 __all__ = [
     "FLOW_SUFFIXES",
     "FlowField",
+    "encode_flo",
     "read_flow",
     "read_npz",
     "read_pfm",

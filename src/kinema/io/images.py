@@ -15,6 +15,7 @@ from kinema.io.formats.image_headers import inspect_image
 __all__ = [
     "IMAGE_SUFFIXES",
     "check_unit_range",
+    "encode_image",
     "image_size_hw",
     "read_image",
     "to_unit_float",

@@ -11,7 +11,7 @@ from kinema.errors import InputError
 from kinema.io.files import read_bytes, write_bytes
 from kinema.io.formats.flow_field import FlowField, checked_flow, known_flow
 
-__all__ = ["read_flo", "write_flo"]
+__all__ = ["encode_flo", "read_flo", "write_flo"]
 
 _MAGIC = struct.pack("<f", 202021.25)  # b"PIEH"
 _UNKNOWN = 1e10
@@ -57,7 +57,24 @@ def write_flo(
         InputError: wrong shapes, or values in valid pixels that are not finite or beyond 1e9.
         OutputError: see `kinema.io.files.replacing`.
     """
-    field = checked_flow(flow, valid, name=str(path))
+    write_bytes(path, encode_flo(flow, valid, name=str(path)), overwrite=overwrite)
+
+
+def encode_flo(flow: np.ndarray, valid: np.ndarray | None, *, name: str) -> bytes:
+    """Make the content of a Middlebury .flo file; known values come back bit for bit.
+
+    Args:
+        flow: (H, W, 2) in pixels, x to the right and y down; stored as float32.
+        valid: (H, W) bool; where False, 1e10 is stored. None where all is known.
+        name: what to call the flow in an error.
+
+    Returns:
+        The content of the file.
+
+    Raises:
+        InputError: wrong shapes, or values in valid pixels that are not finite or beyond 1e9.
+    """
+    field = checked_flow(flow, valid, name=name)
     stored = np.where(field.valid[:, :, None], field.flow, np.float32(_UNKNOWN)).astype("<f4")
     height, width = field.valid.shape
-    write_bytes(path, _MAGIC + struct.pack("<ii", width, height) + stored.tobytes(), overwrite=overwrite)
+    return _MAGIC + struct.pack("<ii", width, height) + stored.tobytes()

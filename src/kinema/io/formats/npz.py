@@ -14,7 +14,7 @@ from typing import IO, BinaryIO
 import numpy as np
 
 from kinema.errors import InputError
-from kinema.io.files import file_size, reading, replacing
+from kinema.io.files import file_size, open_bytes, reading, replacing
 from kinema.io.formats.flow_field import FlowField, checked_flow, known_flow
 
 __all__ = ["read_npz", "read_npz_flow", "write_npz", "write_npz_flow"]
@@ -56,7 +56,7 @@ def read_npz(path: Path | str, *, keys: Collection[str] | None = None) -> dict[s
     """
     size = file_size(path)
     try:
-        with reading(path), Path(path).open("rb") as file:
+        with reading(path), open_bytes(path) as file:
             _check_frame(file, size)
             with zipfile.ZipFile(file) as archive:
                 wanted = _members(archive, size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -179,6 +180,7 @@ class Reader:
             raise UsageError(f"stride is {stride}: give 1 or more")
         self._stride = stride
         self._dtype = dtype
+        self._jumped = False
         self._running: weakref.WeakSet[Generator[VideoFrame, None, None]] = weakref.WeakSet()
         with Source(self.path) as source:
             first = source.first_frame()
@@ -235,17 +237,31 @@ class Reader:
 
     def _timed(self) -> Iterator[tuple[av.VideoFrame, Fraction]]:
         """Clean frames with their times since the first frame of the video, from before the start on."""
-        if self._start > 0:
-            with Source(self.path) as source:
-                frames = self._with_times(source.frames(self._start + self.info.start_time))
-                first = next(frames, None)
-                if first is not None and first[1] <= self._start:
-                    yield first
-                    yield from frames
+        reached: Fraction | None = None
+        self._jumped = self._start > 0
+        if self._jumped:
+            with suppress(Damage):
+                for frame, time in self._after_jump():
+                    reached = time
+                    yield frame, time
+                if reached is not None:
                     return
-        # The container could not jump to a place before the start: decode from the beginning.
+        # The container could not jump to a place before the start, or what it calls a key frame is none (a
+        # stream that renews its pictures strip by strip): decode from the beginning.
+        self._jumped = False
         with Source(self.path) as source:
-            yield from self._with_times(source.frames(None))
+            for frame, time in self._with_times(source.frames(None)):
+                if reached is None or time > reached:
+                    yield frame, time
+
+    def _after_jump(self) -> Iterator[tuple[av.VideoFrame, Fraction]]:
+        """Frames from the key frame before the start on; none where the jump led elsewhere."""
+        with Source(self.path) as source:
+            frames = self._with_times(source.frames(self._start + self.info.start_time))
+            first = next(frames, None)
+            if first is not None and first[0].key_frame and first[1] <= self._start:
+                yield first
+                yield from frames
 
     def _with_times(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, Fraction]]:
         previous: Fraction | None = None
@@ -271,13 +287,16 @@ class Reader:
         nominal = 1 / self.info.rate
         return shown if shown > 0 and abs(shown - nominal) > self.info.time_base else nominal
 
-    def _rgb(self, pixels: RgbReader, frame: av.VideoFrame) -> np.ndarray:
+    def _check_size(self, frame: av.VideoFrame) -> None:
         size_hw = self._orientation.size_hw((frame.height, frame.width))
         if size_hw != self.info.size_hw:
             raise InputError(
                 f"{self.path} changes its size from {_size_text(self.info.size_hw)} to {_size_text(size_hw)} "
                 "on the way: cut it there, or re-encode it at one size"
             )
+
+    def _rgb(self, pixels: RgbReader, frame: av.VideoFrame) -> np.ndarray:
+        self._check_size(frame)
         try:
             return pixels.read(frame)
         except (av.error.FFmpegError, ValueError) as error:
