@@ -156,8 +156,8 @@ def test_nothing_usable_shows_expected_beside_found_in_one_line(tmp_path, name):
     [
         ("sintol-clean:.", "unknown data set 'sintol'; choose from middlebury"),
         ("sintel:.", "write sintel-clean or sintel-final"),
-        ("sintel-albedo:.", "unknown variant 'albedo'"),
-        ("sintel-clean@val:.", "unknown split 'val'; write sintel@training"),
+        ("sintel-matte:.", "unknown variant 'matte'"),
+        ("sintel-clean@dev:.", "unknown split 'dev'; write sintel@training"),
         ("middlebury-grey:.", "has no variants"),
         ("kitti2012", "needs a folder"),
     ],

@@ -1,40 +1,17 @@
-"""Official folders: what a data set family is, and one-line errors that show expected beside found."""
+"""Official folders: a spec checked against its family, and one-line errors with expected beside found."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from kinema.data.sample import FlowDataset
+from kinema.data.family import Family
 from kinema.data.spec import DataSpec
 from kinema.errors import InputError, UsageError
+from kinema.io.files import user_path
 
 _SHOWN = 8
-
-
-@dataclass(frozen=True)
-class Family:
-    """A data set family: what can be asked of it and how it is opened.
-
-    Attributes:
-        name: as written in a spec.
-        title: one line for people.
-        layout: the official tree, in one line.
-        open: opens a spec whose variant and split have been checked, at an existing folder.
-        variants: one of these must be given; empty when the family has none.
-        splits: official splits that can be asked for.
-        needs_path: False where nothing lies on disk.
-    """
-
-    name: str
-    title: str
-    layout: str
-    open: Callable[[DataSpec, Path], FlowDataset]
-    variants: tuple[str, ...] = ()
-    splits: tuple[str, ...] = ()
-    needs_path: bool = True
 
 
 def checked_path(spec: DataSpec, family: Family) -> Path:
@@ -45,22 +22,23 @@ def checked_path(spec: DataSpec, family: Family) -> Path:
         family: the family of that name.
 
     Returns:
-        The existing folder that the spec names; for a family that needs none, the working folder.
+        The path that the spec names, with ``~`` resolved; the working folder for a family that needs none.
 
     Raises:
         UsageError: when the variant or split is unknown or missing, or there is no path, or one too many.
-        InputError: when the path is not a folder.
+        InputError: when the path must be a folder and is none.
     """
-    _check_choice(spec, "variant", spec.variant, family.variants, separator="-", needed=bool(family.variants))
-    _check_choice(spec, "split", spec.split, family.splits, separator="@", needed=False)
-    if not family.needs_path:
+    _check_variant(spec, family)
+    _check_split(spec, family)
+    if family.place == "nothing":
         if spec.path is not None:
             raise UsageError(f"--data {spec}: {spec.name} takes no folder; write {spec.label}")
         return Path()
     if spec.path is None:
-        raise UsageError(f"--data {spec}: needs a folder; write {spec}:PATH")
-    path = Path(spec.path).expanduser()
-    if not path.is_dir():
+        what = "folder" if family.place == "folder" else "file, folder or pattern"
+        raise UsageError(f"--data {spec}: needs a {what}; write {spec}:PATH")
+    path = user_path(spec.path)
+    if family.place == "folder" and not path.is_dir():
         raise InputError(f"--data {spec}: no such folder: {path}")
     return path
 
@@ -101,7 +79,9 @@ def first_root(path: Path, candidates: Sequence[str], *, needed: Sequence[str]) 
     return None
 
 
-def nothing_usable(spec: DataSpec, path: Path, layout: str, *, reason: str = "") -> InputError:
+def nothing_usable(
+    spec: DataSpec, path: Path, layout: str, *, reason: str = "", sample: str = "pair"
+) -> InputError:
     """Build the error for a folder without a single usable sample.
 
     Args:
@@ -109,14 +89,14 @@ def nothing_usable(spec: DataSpec, path: Path, layout: str, *, reason: str = "")
         path: the folder that was searched.
         layout: the expected tree.
         reason: what was missing, when more is known than an absent folder.
+        sample: what one sample of the family is called.
 
     Returns:
         An error that shows the expected tree beside the found one.
     """
     detail = f" ({reason})" if reason else ""
-    return InputError(
-        f"{spec.label}: no usable pair in {path}{detail}: expected {layout}; found {describe_folder(path)}"
-    )
+    found = describe_folder(path)
+    return InputError(f"{spec.label}: no usable {sample} in {path}{detail}: expected {layout}; found {found}")
 
 
 def describe_folder(path: Path) -> str:
@@ -161,15 +141,24 @@ def _shown(folder: Path) -> list[str]:
     return names if len(names) <= _SHOWN else [*names[:_SHOWN], f"... {len(names) - _SHOWN} more"]
 
 
-def _check_choice(
-    spec: DataSpec, kind: str, value: str | None, known: tuple[str, ...], *, separator: str, needed: bool
-) -> None:
-    if value is None and not needed:
+def _check_variant(spec: DataSpec, family: Family) -> None:
+    if spec.variant is None:
+        if family.variant_needed:
+            raise UsageError(f"--data {spec}: a variant is needed; write {_choices(family, '-')}")
+    elif not family.knows_variant(spec.variant):
+        if not family.variants:
+            raise UsageError(f"--data {spec}: {spec.name} has no variants; leave out -{spec.variant}")
+        raise UsageError(f"--data {spec}: unknown variant {spec.variant!r}; write {_choices(family, '-')}")
+
+
+def _check_split(spec: DataSpec, family: Family) -> None:
+    if spec.split is None or spec.split in family.splits:
         return
-    if value in known:
-        return
-    if not known:
-        raise UsageError(f"--data {spec}: {spec.name} has no {kind}s; leave out {separator}{value}")
-    choices = " or ".join(f"{spec.name}{separator}{name}" for name in known)
-    problem = f"unknown {kind} {value!r}" if value is not None else f"a {kind} is needed"
-    raise UsageError(f"--data {spec}: {problem}; write {choices}")
+    if not family.splits:
+        raise UsageError(f"--data {spec}: {spec.name} has no splits; leave out @{spec.split}")
+    raise UsageError(f"--data {spec}: unknown split {spec.split!r}; write {_choices(family, '@')}")
+
+
+def _choices(family: Family, separator: str) -> str:
+    names = family.variants if separator == "-" else family.splits
+    return " or ".join(f"{family.name}{separator}{name}" for name in names)
