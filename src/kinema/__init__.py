@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from kinema._version import __version__
 
 if TYPE_CHECKING:
-    from kinema import apps, data, errors, evaluation, inference, io, models, ops, outputs, viz
+    from kinema import apps, data, errors, evaluation, inference, io, models, ops, outputs, viz, weights
     from kinema.errors import KinemaError
     from kinema.inference.loading import flow, load
     from kinema.models import list_models
@@ -32,6 +32,7 @@ __all__ = [
     "ops",
     "outputs",
     "viz",
+    "weights",
 ]
 
 _HOMES = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,11 @@ from kinema.errors import InputError, UsageError
 from kinema.inference.flow import FlowPredictor
 from kinema.inference.frames import Frame
 from kinema.io.checkpoints import load_tensors
+from kinema.io.formats.tf_bundle import bundle_prefix
 from kinema.models import check_options, find_model, nearest
+from kinema.weights.bundled import bundled_name, bundled_weights, find_bundled
+from kinema.weights.hub import PREFIX, fetch
+from kinema.weights.identity import stored_identity
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,9 +63,10 @@ def load(
 
     Args:
         name: one of `list_models()`.
-        weights: a file of weights (`.safetensors`); None for the model's own; `random` for a model as it is
-            before training, to measure speed. The file's metadata may name `model`, `preset` and `options` (a
-            JSON object): they are used where nothing else is asked for.
+        weights: a file of weights (`.safetensors`), or a hosted one, `hf:OWNER/NAME[/FILE][@REVISION]`; None
+            for those that come with kinema; `random` for a model as it is before training, to measure speed.
+            The file's metadata may name `model`, `preset` and `options` (a JSON object): they are used where
+            nothing else is asked for.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, ...
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         preset: a named set of settings; None for the model's default.
@@ -82,9 +86,9 @@ def load(
     if preset is not None and preset not in card.presets:
         raise UsageError(f"{card.name} has no preset {preset!r}{nearest(preset, card.presets)}")
     check_options(card, options or {})
-    stored = _stored_weights(card, weights)
+    stored = _stored_weights(card, weights, preset)
     if stored is not None:
-        preset = _agreed_preset(card, preset, stored)
+        preset = _agreed_preset(preset, stored)
         options = {**stored.options, **(options or {})}
     model = entry.builder(preset, options or {})
     if stored is not None:
@@ -125,41 +129,52 @@ def flow(image1: Frame | Tensor, image2: Frame | Tensor, model: str = "tvnet") -
     return predictor.flow(image1, image2)  # type: ignore[arg-type]  # the predictor refuses a mixed pair
 
 
-def _stored_weights(card: ModelCard, weights: str | Path | None) -> _StoredWeights | None:
+def _stored_weights(card: ModelCard, weights: str | Path | None, preset: str | None) -> _StoredWeights | None:
     """What is to be put into the model; None when it works as it is built."""
     if not card.has_weights:
         if weights is not None:
             raise UsageError(f"{card.name} has no weights to load: leave out --weights {weights}")
         return None
-    if weights is None:
-        raise UsageError(f"{card.name} comes without weights in this version: name a file, --weights FILE")
     if str(weights) == RANDOM:
         return None
-    if str(weights).startswith("hf:"):
-        raise UsageError(f"--weights {weights}: download the file first, then --weights FILE.safetensors")
-    path = Path(weights)
-    if path.suffix != ".safetensors" and path.exists():
-        raise UsageError(f"--weights {path}: not a .safetensors file: only those can be loaded so far")
+    path = _weights_file(card, weights, preset or card.default_preset)
     tensors, metadata = load_tensors(path)
     if metadata.get("model", card.name) != card.name:
         raise InputError(f"{path} holds weights of {metadata['model']}, not of {card.name}")
-    return _StoredWeights(path, tensors, metadata.get("preset"), _stored_options(card, path, metadata))
+    stored = stored_identity(path, metadata, model=card.name)
+    return _StoredWeights(path, tensors, stored.preset, stored.options)
 
 
-def _stored_options(card: ModelCard, path: Path, metadata: Mapping[str, str]) -> dict[str, object]:
-    try:
-        options = json.loads(metadata.get("options", "{}"))
-        check_options(card, options)
-    except (ValueError, AttributeError, UsageError) as error:
-        raise InputError(f"{path} names settings that {card.name} does not have: {error}") from None
-    return dict(options)
+def _weights_file(card: ModelCard, weights: str | Path | None, preset: str) -> Path:
+    """The file that was named, that is hosted under this name, or that comes with kinema."""
+    if weights is None:
+        bundled = find_bundled(card.name, preset)
+        if bundled is None:
+            raise UsageError(_no_bundled(card, preset))
+        return bundled
+    if str(weights).startswith(PREFIX):
+        return fetch(str(weights), default_file=bundled_name(card.name, preset))
+    path = Path(weights)
+    if path.suffix != ".safetensors" and (path.is_file() or bundle_prefix(path) is not None):
+        raise UsageError(
+            f"--weights {path}: not a .safetensors file; kinema weights convert {path} -o NAME.safetensors "
+            "makes one"
+        )
+    return path
 
 
-def _agreed_preset(card: ModelCard, asked: str | None, stored: _StoredWeights) -> str | None:
+def _no_bundled(card: ModelCard, preset: str) -> str:
+    others = [found.preset for found in bundled_weights() if found.model == card.name]
+    has = f" (it has some for --preset {' and '.join(others)})" if others else ""
+    return (
+        f"{card.name} comes without weights for preset {preset} in this version{has}: name a file, "
+        "--weights FILE"
+    )
+
+
+def _agreed_preset(asked: str | None, stored: _StoredWeights) -> str | None:
     if stored.preset is None or stored.preset == asked:
         return asked
-    if stored.preset not in card.presets:
-        raise InputError(f"{stored.path} was made for preset {stored.preset!r}, which {card.name} has not")
     if asked is not None:
         raise UsageError(f"{stored.path} was made for preset {stored.preset}: leave out --preset {asked}")
     return stored.preset
@@ -171,4 +186,7 @@ def _put_in(model: nn.Module, stored: _StoredWeights, name: str) -> None:
         model.load_state_dict(dict(stored.tensors))
     except RuntimeError as error:
         reasons = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
-        raise InputError(f"{stored.path} does not fit {name}: {reasons[0][:200]}") from None
+        raise InputError(
+            f"{stored.path} does not fit {name}: {reasons[0][:200]}; kinema weights info {stored.path} says "
+            "what it is"
+        ) from None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import safetensors
 import safetensors.torch
@@ -14,7 +17,24 @@ from torch import Tensor
 from kinema.errors import InputError
 from kinema.io.files import file_size, reading, write_bytes
 
-__all__ = ["load_tensors", "save_tensors"]
+__all__ = ["TensorFact", "load_tensors", "save_tensors", "tensor_facts"]
+
+
+class TensorFact(NamedTuple):
+    """What a file's header says about one tensor.
+
+    Attributes:
+        dtype: its type as the file names it, such as ``F16``.
+        shape: its shape.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers it holds."""
+        return math.prod(self.shape)
 
 
 def save_tensors(
@@ -52,12 +72,36 @@ def load_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         InputError: the file is missing, damaged, or no safetensors file.
     """
+    with _opened(path) as file:
+        # The copies outlive the file: what is read in place changes, or crashes, when the file does.
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        return tensors, dict(file.metadata() or {})
+
+
+def tensor_facts(path: Path | str) -> tuple[dict[str, TensorFact], dict[str, str]]:
+    """Read the header of a safetensors file, and no tensor.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Type and shape of each tensor by name, and the metadata.
+
+    Raises:
+        InputError: the file is missing, damaged, or no safetensors file.
+    """
+    with _opened(path) as file:
+        parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        facts = {name: TensorFact(part.get_dtype(), tuple(part.get_shape())) for name, part in parts.items()}
+        return facts, dict(file.metadata() or {})
+
+
+@contextmanager
+def _opened(path: Path | str) -> Iterator[Any]:
     file_size(path)
     try:
         with reading(path), safetensors.safe_open(path, framework="pt", device="cpu") as file:
-            # The copies outlive the file: what is read in place changes, or crashes, when the file does.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-            return tensors, dict(file.metadata() or {})
+            yield file
     except (safetensors.SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise InputError(f"{path} is no whole safetensors file: {error}; copy or convert it again") from None
 
