@@ -120,7 +120,7 @@ class Bank:
         config = self._config
         weak = bool(rng.random() < config.weak_share)
         if self._files and rng.random() < config.textures_share:
-            return finished(_cut(self._files[rng.integers(len(self._files))], rng), rng, weak=weak)
+            return finished(cut_piece(self._files[rng.integers(len(self._files))], rng), rng, weak=weak)
         return draw_texture(rng, alphas=config.spectrum, weak=weak, strange=config.family == "strange")
 
     def _outline(self, rng: np.random.Generator) -> np.ndarray:
@@ -128,8 +128,19 @@ class Bank:
         return draw_outline(rng, thin=bool(thin), holes=bool(holes))[None]
 
 
-def _cut(path: Path, rng: np.random.Generator) -> np.ndarray:
-    """A square piece of a picture, half of its shorter side or more, as large as a texture."""
+def cut_piece(path: Path, rng: np.random.Generator) -> np.ndarray:
+    """Cut a square piece out of a picture, half of its shorter side or more, as large as a texture.
+
+    Args:
+        path: of the picture.
+        rng: draws the piece.
+
+    Returns:
+        (SIDE, SIDE, 3) float32 RGB in [0, 1].
+
+    Raises:
+        InputError: when the picture cannot be read.
+    """
     picture = to_unit_float(read_image(path))
     height, width = picture.shape[:2]
     side = max(1, int(min(height, width) * rng.uniform(0.5, 1.0)))

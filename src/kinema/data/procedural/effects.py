@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kinema.data.procedural.effect_plan import Effects
+from kinema.data.procedural.effect_plan import Effects, Light
 from kinema.data.procedural.scene_batch import SceneBatch
 
 _NOISE_SIDE = 1024
@@ -27,31 +28,56 @@ def develop(scene: SceneBatch, frame: Float[Tensor, "b 3 h w"], *, second: bool)
     Returns:
         (B, 3, H, W) float32 in [0, 1], multiples of 1/255.
     """
-    frame = _lit(scene, frame.clamp(0, 1), second=second)
+    frame = apply_light(frame.clamp(0, 1), [plan.effects.light[int(second)] for plan in scene.plans])
     grey = [plan.effects.grey for plan in scene.plans]
     if any(grey):
-        # Through the sum of three, not a matrix product: its rounding could change with the batch.
-        luma = sum(weight * frame[:, channel] for channel, weight in enumerate(_GREY))
         chosen = torch.tensor(grey, device=frame.device).view(-1, 1, 1, 1)
-        frame = torch.where(chosen, luma[:, None] if isinstance(luma, Tensor) else frame, frame)
+        frame = torch.where(chosen, grey_of(frame), frame)
     frame = _noisy(scene, frame, second=second)
     return (frame * 255).round_().clamp_(0, 255).div_(255)
 
 
-def _lit(scene: SceneBatch, frame: Tensor, *, second: bool) -> Tensor:
-    lights = [plan.effects.light[int(second)] for plan in scene.plans]
-    gains = scene.tensor([light.gain for light in lights])[:, :, None, None]
+def apply_light(frames: Float[Tensor, "b 3 h w"], lights: Sequence[Light]) -> Float[Tensor, "b 3 h w"]:
+    """Change exposure, gamma and the distribution of light.
+
+    Args:
+        frames: (B, 3, H, W) RGB in [0, 1].
+        lights: one per frame.
+
+    Returns:
+        (B, 3, H, W), not limited to [0, 1].
+    """
+
+    def tensor(values: object) -> Tensor:
+        return torch.from_numpy(np.asarray(values, np.float32)).to(frames.device)
+
     if any(light.gamma != 1.0 for light in lights):
-        frame = frame.clamp_min(1e-4) ** scene.tensor([light.gamma for light in lights]).view(-1, 1, 1, 1)
+        gammas = tensor([light.gamma for light in lights]).view(-1, 1, 1, 1)
+        frames = frames.clamp_min(1e-4) ** gammas
     if any(light.gain != (1.0, 1.0, 1.0) or light.offset for light in lights):
-        frame = frame * gains + scene.tensor([light.offset for light in lights]).view(-1, 1, 1, 1)
+        gains = tensor([light.gain for light in lights])[:, :, None, None]
+        frames = frames * gains + tensor([light.offset for light in lights]).view(-1, 1, 1, 1)
     if any(light.slope != (0.0, 0.0) for light in lights):
-        height, width = scene.size_hw
-        slopes = scene.tensor([light.slope for light in lights])[:, :, None, None]
-        x = torch.linspace(-1, 1, width, device=frame.device)
-        y = torch.linspace(-1, 1, height, device=frame.device)[:, None]
-        frame = frame * (1 + slopes[:, :1] * x + slopes[:, 1:] * y)
-    return frame
+        height, width = frames.shape[-2:]
+        slopes = tensor([light.slope for light in lights])[:, :, None, None]
+        x = torch.linspace(-1, 1, width, device=frames.device)
+        y = torch.linspace(-1, 1, height, device=frames.device)[:, None]
+        frames = frames * (1 + slopes[:, :1] * x + slopes[:, 1:] * y)
+    return frames
+
+
+def grey_of(frames: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    """Take the colours away.
+
+    Args:
+        frames: (B, 3, H, W) RGB.
+
+    Returns:
+        (B, 3, H, W), three equal channels.
+    """
+    # Through the sum of three, not a matrix product: its rounding could change with the batch.
+    red, green, blue = (weight * frames[:, channel] for channel, weight in enumerate(_GREY))
+    return (red + green + blue)[:, None].expand(frames.shape)
 
 
 def _noisy(scene: SceneBatch, frame: Tensor, *, second: bool) -> Tensor:
@@ -65,7 +91,7 @@ def _noisy(scene: SceneBatch, frame: Tensor, *, second: bool) -> Tensor:
 
 def _noise(scene: SceneBatch, effects: Effects, *, second: bool) -> Tensor:
     """(3, H, W) normal numbers, cut from a large tile at places that the seed names."""
-    tile = _noise_tile(str(scene.device))
+    tile = noise_tile(str(scene.device))
     height, width = scene.size_hw
     rng = np.random.default_rng((effects.noise_seed, int(second)))
     places = rng.integers(0, _NOISE_SIDE, (1 if effects.grey else 3, 2)).tolist()
@@ -74,7 +100,14 @@ def _noise(scene: SceneBatch, effects: Effects, *, second: bool) -> Tensor:
 
 
 @lru_cache(maxsize=4)
-def _noise_tile(device: str) -> Tensor:
-    """Normal numbers, continued periodically so that any frame can be cut out."""
+def noise_tile(device: str) -> Tensor:
+    """Normal numbers, continued periodically so that a frame of up to half its size can be cut out anywhere.
+
+    Args:
+        device: where they are.
+
+    Returns:
+        (2048, 2048) float32; four times the same quarter.
+    """
     tile = np.random.default_rng(20_170_401).standard_normal((_NOISE_SIDE, _NOISE_SIDE), np.float32)
     return torch.from_numpy(np.tile(tile, (2, 2))).to(device)

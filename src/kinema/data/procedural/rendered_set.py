@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kinema.data.layout import Family
+from kinema.data.family import Facts, Family
 from kinema.data.procedural.render_config import RESERVED_FAMILIES, RenderConfig, SceneFamily
 from kinema.data.sample import FlowDataset, FlowSample
 from kinema.data.spec import DataSpec
@@ -43,10 +44,32 @@ class RenderedDataset(FlowDataset):
             return RenderedDataset(
                 self.spec, (), self.official_count, self.notes, self.families, self.numbers[index]
             )
-        number = self.numbers[index]
-        place, turn = divmod(number, len(self.families))
-        config = RenderConfig(family=self.families[turn], bank_textures=24, bank_shapes=48)
+        family, place = self._scene(index)
+        config = RenderConfig(family=family, bank_textures=24, bank_shapes=48)
         return rendered_sample(config, VALIDATION_SEED, place)
+
+    def name_of(self, index: int) -> str:
+        """Tell a pair's name without rendering it.
+
+        Args:
+            index: of the pair.
+
+        Returns:
+            Its generator and number.
+        """
+        return _name(*self._scene(index))
+
+    def paths_of(self, _index: int) -> Mapping[str, Path]:
+        """Tell that nothing lies on disk.
+
+        Returns:
+            No file.
+        """
+        return {}
+
+    def _scene(self, index: int) -> tuple[SceneFamily, int]:
+        place, turn = divmod(self.numbers[index], len(self.families))
+        return self.families[turn], place
 
 
 def rendered_sample(config: RenderConfig, seed: int, index: int) -> FlowSample:
@@ -64,7 +87,7 @@ def rendered_sample(config: RenderConfig, seed: int, index: int) -> FlowSample:
 
     batch = render_pair(config, seed, [index])
     return FlowSample(
-        name=f"{config.family}/{index:06d}",
+        name=_name(config.family, index),
         image1=_picture(batch.image1[0]),
         image2=_picture(batch.image2[0]),
         flow=np.ascontiguousarray(batch.flow[0].permute(1, 2, 0).numpy()),
@@ -89,15 +112,29 @@ def open_rendered(spec: DataSpec, _: Path | None) -> RenderedDataset:
     return RenderedDataset(spec, (), PAIRS, (), families[spec.split])
 
 
+def _name(family: str, index: int) -> str:
+    return f"{family}/{index:06d}"
+
+
 def _picture(image: Tensor) -> np.ndarray:
     return np.ascontiguousarray((image * 255).round().byte().permute(1, 2, 0).numpy())
 
 
 FAMILY = Family(
     name="procedural",
+    kind="flow",
     title="rendered scenes with exact truth, of the training families or of reserved ones",
     layout="nothing on disk: pairs are rendered when read",
     open=open_rendered,
+    facts=Facts(
+        holds="rendered pairs with exact flow, hidden and visible pixels",
+        counts={"one family or all reserved": PAIRS},
+        unit="pairs",
+        size="448x384",
+        source="rendered by kinema when read",
+        url="",
+        terms="none: made on the spot",
+    ),
     splits=("reserved", *RESERVED_FAMILIES),
-    needs_path=False,
+    place="nothing",
 )
