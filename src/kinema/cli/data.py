@@ -21,6 +21,26 @@ class Action(NamedTuple):
 
 
 ACTIONS: dict[str, Action] = {
+    "list": Action(
+        "kinema.cli.data_list",
+        "which data sets can be read, what they hold, where they come from",
+        "kinema data list kitti_raw",
+    ),
+    "check": Action(
+        "kinema.cli.data_check",
+        "what is wrong with a copy, before training on it",
+        "kinema data check sintel-clean:/data/sintel",
+    ),
+    "synth": Action(
+        "kinema.cli.data_synth",
+        "rendered data with exact truth, in the layout of a published set",
+        "kinema data synth --layout sintel --count 4 -o rendered/sintel",
+    ),
+    "prepare": Action(
+        "kinema.cli.data_prepare",
+        "REDS regrouped, snippets from KITTI, flat Sintel: what other programs read",
+        "kinema data prepare reds /data/reds",
+    ),
     "convert": Action(
         "kinema.cli.data_convert",
         "a data set as tar shards, for fast or remote reading",
