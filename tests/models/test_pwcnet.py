@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,9 +17,10 @@ from helpers.pseudo_weights import nvlabs_weights, tfoptflow_weights
 from kinema.errors import InputError, KinemaError, UsageError
 from kinema.inference.flow import FlowPredictor
 from kinema.io.checkpoints import save_tensors
-from kinema.losses.supervised_flow import multiscale_loss, pyramid_truth
+from kinema.losses.supervised_flow import REFERENCE_PIXELS, multiscale_errors, multiscale_loss, pyramid_truth
 from kinema.models import MODELS
 from kinema.models.pwcnet import LEVELS, PRESETS, PWCNet, Settings
+from kinema.weights import bundled
 
 CARD = MODELS["pwcnet"].card
 
@@ -214,7 +216,8 @@ def test_frames_that_differ_are_refused(model: PWCNet) -> None:
 # --- files of weights -----------------------------------------------------------------------------
 
 
-def test_without_weights_the_way_out_is_named() -> None:
+def test_without_weights_the_way_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundled, "FOLDER", tmp_path)  # as in a version that ships none
     with pytest.raises(UsageError, match="--weights"):
         kinema.load("pwcnet")
 
@@ -307,13 +310,14 @@ def test_metadata_that_do_not_fit_are_explained(
 def test_other_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "pwc_net.pth.tar"
     path.write_bytes(b"anything")
-    with pytest.raises(UsageError, match=r"not a \.safetensors file"):
+    with pytest.raises(UsageError, match=r"not a \.safetensors file; kinema weights convert .*pth\.tar"):
         kinema.load("pwcnet", weights=path)
+    (tmp_path / "pwcnet.ckpt-595000.index").write_bytes(b"anything")
+    with pytest.raises(UsageError, match=r"kinema weights convert .*pwcnet\.ckpt-595000 "):
+        kinema.load("pwcnet", weights=tmp_path / "pwcnet.ckpt-595000")
     for missing in (tmp_path / "no.safetensors", tmp_path / "no.pth"):
         with pytest.raises(KinemaError, match="no"):
             kinema.load("pwcnet", weights=missing)
-    with pytest.raises(UsageError, match="download"):
-        kinema.load("pwcnet", weights="hf:someone/something")
 
 
 def test_an_untrained_model_for_timing() -> None:
@@ -355,6 +359,70 @@ def test_the_triangle_filter_keeps_ramps_and_drops_holes() -> None:
     assert small.isfinite().all()
     with pytest.raises(UsageError, match="subsampled"):
         pyramid_truth(truth, (9, 17), downsampling="subsample")
+
+
+def test_a_cell_counts_what_its_pixels_weigh() -> None:
+    """Four cells of 4x4 pixels, by hand: whole, half weights, a quarter unknown, half unknown."""
+    truth = torch.zeros(1, 2, 8, 8)
+    truth[:, 0, :4, :4], truth[:, 0, :4, 4:], truth[:, 0, 4:, :4], truth[:, 0, 4:, 4:] = 1.0, 2.0, 3.0, 4.0
+    weight = torch.ones(1, 1, 8, 8)
+    weight[..., :4, 4:] = 0.5
+    weight[..., 4:6, :2] = 0.0
+    weight[..., 4:, 4:6] = 0.0
+    truth[..., 6, 0] = 7.0  # weighs as much as each other of the twelve known pixels of its cell
+    small, counts = pyramid_truth(truth, (2, 2), weight=weight, downsampling="area")
+    assert small[0, 0].flatten().tolist() == pytest.approx([1, 2, (11 * 3 + 7) / 12, 0])
+    assert counts.flatten().tolist() == pytest.approx([1, 0.5, 0.75, 0])
+    sums = {
+        cells: multiscale_errors(
+            [torch.zeros(1, 2, 2, 2)], truth, weight=weight, downsampling="area", weights=(2.0,),
+            unit="level_pixels", cells=cells, epsilon=0.0,
+        )[0].item()
+        for cells in ("share", "whole")
+    }  # fmt: skip
+    mean, mean_y = (11 * 3 + 7) / 12, 7 / 12
+    third = (mean**2 + mean_y**2) ** 0.5
+    assert sums["share"] == pytest.approx(
+        2 / 4 * (1 + 0.5 * 2 + 0.75 * third)
+    )  # 4 pixels are one of the level
+    assert sums["whole"] == pytest.approx(2 / 4 * (1 + 2 + third))
+
+
+@pytest.mark.parametrize("downsampling", ["triangle", "area", "subsample"])
+@pytest.mark.parametrize("penalty", ["l2", "robust", "legacy_robust"])
+def test_the_published_rule_is_the_sum_over_the_batch(downsampling: str, penalty: str) -> None:
+    """Without masks both forms are one; a crop of the reference size is counted as one."""
+    torch.manual_seed(0)
+    truth = torch.randn(3, 2, 64, 128)
+    pyramid = [torch.randn(3, 2, 64 >> n, 128 >> n) for n in LEVELS]
+    settings = {"downsampling": downsampling, "penalty": penalty}
+    sums = torch.stack(multiscale_errors(pyramid, truth, **settings)).sum()
+    torch.testing.assert_close(multiscale_loss(pyramid, truth, **settings), sums / 3)
+    count = 3 * 64 * 128 / REFERENCE_PIXELS
+    assert float(sums / count) == pytest.approx(float(sums / 3) * REFERENCE_PIXELS / (64 * 128))
+    if penalty != "legacy_robust":  # sums of parts of a batch add up: one device or several
+        parts = [
+            torch.stack(multiscale_errors([level[i] for level in pyramid], truth[i], **settings)).sum()
+            for i in (slice(0, 1), slice(1, 3))
+        ]
+        torch.testing.assert_close(sum(parts), sums)
+
+
+@pytest.mark.parametrize("words", [{"penalty": "l1"}, {"unit": "metre"}, {"cells": "some"}])
+def test_unknown_words_of_the_objective_are_refused(words: Mapping[str, str]) -> None:
+    truth, pyramid = torch.zeros(1, 2, 4, 4), [torch.zeros(1, 2, 2, 2)]
+    unchecked = inspect.unwrap(multiscale_errors)  # without the tests' own check of types
+    with pytest.raises(UsageError, match=next(iter(words.values()))):
+        unchecked(pyramid, truth, weights=(1.0,), **words)
+    with pytest.raises(UsageError, match="5 weights for 1 levels"):
+        unchecked(pyramid, truth)
+
+
+def test_truth_is_not_rounded_in_reduced_precision() -> None:
+    truth = 100 * torch.rand(1, 2, 64, 64)
+    exact, _ = pyramid_truth(truth, (16, 16))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(pyramid_truth(truth, (16, 16))[0], exact)
 
 
 def test_the_robust_objective_dampens_outliers_and_its_legacy_form_does_not() -> None:

@@ -86,6 +86,8 @@ PWCNET_CARD = ModelCard(
         "upsampling": str,
         "level6": str,
         "initialisation": str,
+        "finest_level": int,
+        "matching": str,
     },
     min_size_hw=(16, 16),
     stride=1,  # it resizes or pads to multiples of 64 by itself

@@ -17,8 +17,9 @@ does not have, are ``dc_conv61`` ... ``dc_conv37``.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, cast, get_args, get_type_hints
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -26,89 +27,38 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kinema.errors import InputError, UsageError
-from kinema.ops.correlation import correlation
+from kinema.models.pwcnet_settings import (
+    FLOW_UNIT,
+    LEVELS,
+    PRESETS,
+    ChannelOrder,
+    Connections,
+    Context,
+    FinestLevel,
+    Fit,
+    FlowUnit,
+    Initialisation,
+    Level6,
+    Matching,
+    Preset,
+    Settings,
+    StridePadding,
+    Upsampling,
+    Warp,
+)
+from kinema.ops.correlation import correlation, unit_features
 from kinema.ops.flow_head import flow_head
 from kinema.ops.resize import resize_flow, resize_image
 from kinema.ops.warp import backward_warp
 from kinema.outputs import FlowOutput
 
-Preset = Literal["dc", "tfoptflow"]
-Connections = Literal["dense", "plain"]
-Context = Literal["finest", "every_level"]
-ChannelOrder = Literal["bgr", "rgb"]
-Fit = Literal["resize", "pad"]
-StridePadding = Literal["both", "end"]
-FlowUnit = Literal["twentieth", "level_pixels"]
-Warp = Literal["pwcnet", "tfoptflow"]
-Upsampling = Literal["half_pixel", "tf1"]
-Level6 = Literal["aa_first", "a_first"]
-Initialisation = Literal["kaiming", "tensorflow"]
-
 CHANNELS = (3, 16, 32, 64, 96, 128, 196)  # of pyramid levels 0 (the image) to 6
-LEVELS = (6, 5, 4, 3, 2)  # where flow is estimated, coarsest first
 ESTIMATOR = (128, 128, 96, 64, 32)  # channels of the five convolutions of an estimator
 CONTEXT = ((128, 1), (128, 2), (128, 4), (96, 8), (64, 16), (32, 1))  # channels, dilation
 RADIUS = 4  # of the cost volume, in pixels of its level
 COSTS = (2 * RADIUS + 1) ** 2
 MULTIPLE = 64  # the network's input is a multiple of the coarsest stride
 SLOPE = 0.1  # of the leaky rectifiers
-FLOW_UNIT = 20.0  # full-resolution pixels per unit of flow in ``dc``
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What distinguishes the two networks; each field is an option of its own.
-
-    Attributes:
-        connections: ``dense``: a layer of an estimator sees all before it (``use_dense_cx`` of tfoptflow).
-        context: where a context network refines the flow: at level 2 (``finest``) or at each level
-            (``every_level``, ``use_res_cx`` of tfoptflow).
-        channel_order: of the images inside.
-        fit: how frames are brought to a multiple of 64: ``resize``, bilinear and half-pixel, or ``pad`` with
-            zeros at the bottom and right.
-        stride_padding: of the stride-2 convolutions: one pixel on ``both`` sides, or ``end``, at the bottom
-            and right only, as TensorFlow does on even sizes.
-        flow_unit: of the flow at level l: ``twentieth`` of a full-resolution pixel, or ``level_pixels``.
-        warp: ``pwcnet`` samples at (x + u, y + v) and is 0 outside; ``tfoptflow`` at (x - v, y - u), edges
-            repeated.
-        upsampling: of the finest flow: ``half_pixel``, or ``tf1``, as TensorFlow 1 resizes.
-        level6: the stride-2 convolution of level 6: ``conv6aa`` or ``conv6a``.
-        initialisation: ``kaiming``: normal of variance 2 / fan-in everywhere; ``tensorflow``: that, truncated
-            at two deviations, and uniform after Glorot for flow heads and transposed convolutions.
-    """
-
-    connections: Connections = "dense"
-    context: Context = "finest"
-    channel_order: ChannelOrder = "bgr"
-    fit: Fit = "resize"
-    stride_padding: StridePadding = "both"
-    flow_unit: FlowUnit = "twentieth"
-    warp: Warp = "pwcnet"
-    upsampling: Upsampling = "half_pixel"
-    level6: Level6 = "aa_first"
-    initialisation: Initialisation = "kaiming"
-
-    def __post_init__(self) -> None:
-        for name, kind in get_type_hints(type(self)).items():
-            value, known = getattr(self, name), get_args(kind)
-            if value not in known:
-                raise UsageError(f"{name} of pwcnet is {value!r}: use {' or '.join(known)}")
-
-
-PRESETS: dict[str, Settings] = {
-    "dc": Settings(),
-    "tfoptflow": Settings(
-        context="every_level",
-        channel_order="rgb",
-        fit="pad",
-        stride_padding="end",
-        flow_unit="level_pixels",
-        warp="tfoptflow",
-        upsampling="tf1",
-        level6="a_first",
-        initialisation="tensorflow",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -116,8 +66,8 @@ class PyramidFlowOutput(FlowOutput):
     """Flow, and the estimates of all levels that training supervises.
 
     Attributes:
-        pyramid: (B, 2, h, w) at levels 6, 5, 4, 3, 2, h and w being those of the network's input divided by
-            2^level; in the network's own `flow_unit`.
+        pyramid: (B, 2, h, w) at levels 6, 5, 4, 3 and, unless `finest_level` is 3, 2, h and w being those of
+            the network's input divided by 2^level; in the network's own `flow_unit`.
     """
 
     pyramid: tuple[Float[Tensor, "b 2 _ _"], ...] = ()
@@ -140,6 +90,8 @@ class PWCNet(nn.Module):
         upsampling: of the finest flow.
         level6: the order of the layers of level 6.
         initialisation: rule by which weights are drawn.
+        finest_level: where estimation ends.
+        matching: what the cost volume compares.
 
     Raises:
         UsageError: for an unknown preset or value.
@@ -161,6 +113,8 @@ class PWCNet(nn.Module):
         upsampling: Upsampling | None = None,
         level6: Level6 | None = None,
         initialisation: Initialisation | None = None,
+        finest_level: FinestLevel | None = None,
+        matching: Matching | None = None,
     ) -> None:
         super().__init__()
         if preset not in PRESETS:
@@ -178,10 +132,12 @@ class PWCNet(nn.Module):
             upsampling=upsampling or base.upsampling,
             level6=level6 or base.level6,
             initialisation=initialisation or base.initialisation,
+            finest_level=base.finest_level if finest_level is None else finest_level,
+            matching=matching or base.matching,
         )
         for level in range(1, 7):
             self._add_pyramid_level(level)
-        for level in LEVELS:
+        for level in self.settings.levels:
             features = self._add_estimator(level)
             if level == LEVELS[-1] or self.settings.context == "every_level":
                 self._add_context(level, features)
@@ -203,7 +159,7 @@ class PWCNet(nn.Module):
             self.add_module(f"conv{level}_{i}", _convolution(width, channels))
             width = width + channels if dense else channels
         self.add_module(f"predict_flow{level}", nn.Conv2d(width, 2, 3, padding=1))
-        if level > LEVELS[-1]:
+        if level > self.settings.finest_level:
             self.add_module(f"deconv{level}", nn.ConvTranspose2d(2, 2, 4, stride=2, padding=1))
             self.add_module(f"upfeat{level}", nn.ConvTranspose2d(width, 2, 4, stride=2, padding=1))
         return width
@@ -269,17 +225,54 @@ class PWCNet(nn.Module):
         features = self._features(self._prepare(torch.cat([image1, image2])))
         pyramid: list[Tensor] = []
         up_flow = up_features = None
-        for level in LEVELS:
-            first, second = features[level].chunk(2)
-            dense = self._estimate(level, first, second, up_flow, up_features)
+        for level in self.settings.levels:
+            dense = self._estimate(level, features[level], up_flow, up_features)
             flow = _head(self._layer(f"predict_flow{level}"), dense)
             if hasattr(self, _context_name(level, 1)):
                 flow = flow + self._refine(level, dense)
             pyramid.append(flow)
-            if level > LEVELS[-1]:
+            if level > self.settings.finest_level:
                 up_flow = _in_float32(self._layer(f"deconv{level}"), flow)
                 up_features = self._layer(f"upfeat{level}")(dense)
         return PyramidFlowOutput(flow=self._full_size(pyramid[-1], size_hw), pyramid=tuple(pyramid))
+
+    def complete_state(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Add to the weights of a network that ends at level 3 what this one, which ends at level 2, needs.
+
+        Level 2 begins as a copy of level 3 wherever their layers see the same kind of thing: matching costs,
+        layers before, flow and features from above. What looks at the features of frame 1, and a context
+        network that level 3 does not have, keeps the weights that it has now.
+
+        Args:
+            tensors: a state dict.
+
+        Returns:
+            It, completed; as it is when it is not of this very network without level 2.
+        """
+        own = self.state_dict()
+        finest = tuple(f"{name}." for name in self._finest_layers())
+        shared = {name: tensor.shape for name, tensor in own.items() if not name.startswith(finest)}
+        if len(shared) == len(own) or {name: tensor.shape for name, tensor in tensors.items()} != shared:
+            return dict(tensors)
+        completed = {**own, **tensors}
+        for fine, coarse in self._finest_layers().items():
+            features = CHANNELS[3 if fine == "upfeat3" else 2]
+            for kind in ("weight", "bias"):
+                source, target = tensors.get(f"{coarse}.{kind}"), own[f"{fine}.{kind}"]
+                if source is not None:
+                    completed[f"{fine}.{kind}"] = _without_features(source, target, features=features)
+        return completed
+
+    def _finest_layers(self) -> dict[str, str]:
+        """The layers that a network ending at level 3 does not have, each with its sibling one level up."""
+        if self.settings.finest_level != LEVELS[-1]:
+            return {}
+        pairs = {f"conv2_{i}.0": f"conv3_{i}.0" for i in range(len(ESTIMATOR))}
+        pairs |= {"predict_flow2": "predict_flow3", "deconv3": "deconv4", "upfeat3": "upfeat4"}
+        for i in range(1, len(CONTEXT) + 2):
+            inner = "" if i > len(CONTEXT) else ".0"
+            pairs[_context_name(2, i) + inner] = _context_name(3, i) + inner
+        return pairs
 
     def level_pixels(self, level: int) -> float:
         """How many pixels of a level's own grid one unit of its flow is."""
@@ -310,16 +303,19 @@ class PWCNet(nn.Module):
         return maps
 
     def _estimate(
-        self, level: int, first: Tensor, second: Tensor, up_flow: Tensor | None, up_features: Tensor | None
+        self, level: int, features: Tensor, up_flow: Tensor | None, up_features: Tensor | None
     ) -> Tensor:
         """Features of the estimator of one level (section 3, "optical flow estimator")."""
+        compared = unit_features(features) if self.settings.matching == "cosine" else features
+        first, second = compared.chunk(2)
         if up_flow is None or up_features is None:
             x = F.leaky_relu(correlation(first, second, radius=RADIUS), SLOPE)
         else:
             warped = self._warp(second, up_flow * (FLOW_UNIT / 2**level))
             costs = F.leaky_relu(correlation(first, warped, radius=RADIUS), SLOPE)
             above = [t.to(first.dtype, memory_format=torch.channels_last) for t in (up_flow, up_features)]
-            x = torch.cat([costs, first, *above], 1)  # one odd layout among them would spoil all that follow
+            # One odd layout among them would spoil all that follow.
+            x = torch.cat([costs, features.chunk(2)[0], *above], 1)
         for i in range(len(ESTIMATOR)):
             new = self._layer(f"conv{level}_{i}")(x)
             x = torch.cat([new, x], 1) if self.settings.connections == "dense" else new
@@ -337,8 +333,9 @@ class PWCNet(nn.Module):
         return _head(self._layer(_context_name(level, len(CONTEXT) + 1)), x)
 
     def _full_size(self, flow: Tensor, size_hw: tuple[int, int]) -> Tensor:
-        flow = flow * self.level_pixels(LEVELS[-1])
-        network_hw = (4 * flow.shape[-2], 4 * flow.shape[-1])
+        finest = self.settings.finest_level
+        flow = flow * self.level_pixels(finest)
+        network_hw = (flow.shape[-2] << finest, flow.shape[-1] << finest)
         sampling = self.settings.upsampling
         if self.settings.fit == "resize":
             return resize_flow(flow, size_hw, sampling=sampling)
@@ -357,6 +354,21 @@ class PWCNet(nn.Module):
 
     def _layer(self, name: str) -> nn.Module:
         return self.get_submodule(name)
+
+
+def _without_features(source: Tensor, target: Tensor, *, features: int) -> Tensor:
+    """Weights of a layer at level 3 in the shape of its sibling, whose inputs have fewer features of frame 1.
+
+    The inputs of an estimator's layer are: layers before, costs, features of frame 1, four channels of flow
+    and features from above. Only the number of features differs between levels.
+    """
+    if source.shape == target.shape:
+        return source
+    axis = 1 if source.shape[0] == target.shape[0] else 0  # transposed convolutions have inputs first
+    coarse, fine = source.movedim(axis, 0), target.movedim(axis, 0).clone()
+    before, above = len(fine) - features - 4, 4
+    fine[:before], fine[-above:] = coarse[:before], coarse[-above:]
+    return fine.movedim(0, axis)
 
 
 def _drop_unused(module: nn.Module, state_dict: dict[str, Tensor], *_: object) -> None:

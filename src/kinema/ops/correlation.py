@@ -24,6 +24,35 @@ _CPU_TYPES = (torch.float32, torch.bfloat16)
 _CUDA_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
+_COSINE_RANGE = (
+    3.0  # of the products of unit features: costs of this size weigh as much as what is beside them
+)
+_LEAST_CONTRAST = 0.02  # of the mean square of all features: what is weaker is not raised to full length
+
+
+def unit_features(features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """Features of equal length at each place, so that their cost volume is a scaled cosine similarity.
+
+    The mean over the frame is taken from each channel first. Products of raw features differ by orders of
+    magnitude between frames, and most of them is what all places have in common; Jonschkowski et al. 2020
+    (What matters in unsupervised optical flow, section 3.2) normalise for the same reason, over the whole
+    frame at once.
+
+    Args:
+        features: (B, C, H, W) of any floating type.
+
+    Returns:
+        The same shape and type; mean square over channels is 3, less where there is hardly any contrast.
+    """
+    if features.dtype == torch.float16:  # squares of small features, and what undoes them, are beyond it
+        return unit_features(features.float()).to(features.dtype)
+    wide = torch.promote_types(features.dtype, torch.float32)
+    centred = features - features.mean((2, 3), keepdim=True, dtype=wide).to(features.dtype)
+    power = centred.square().mean(1, keepdim=True, dtype=wide)
+    floor = _LEAST_CONTRAST * power.mean((2, 3), keepdim=True) + 1e-12
+    return centred * (_COSINE_RANGE / (power + floor)).sqrt().to(features.dtype)
+
+
 def correlation(
     first: Float[Tensor, "b c h w"], second: Float[Tensor, "_b _c _h _w"], *, radius: int = 4
 ) -> Float[Tensor, "b d h w"]:
