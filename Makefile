@@ -5,6 +5,7 @@
 #   make lint    style, types, imports     make docs        the documentation, into site/
 #   make bench   speed on this machine     make clean       remove what the others made, but not .venv
 #   make bench-peers   errors and speed beside OpenCV's methods, on the real pairs under DATA
+#   make bench-ptlflow speed of PWC-Net beside ptlflow's
 #
 # PYTHON=python3.12       which Python makes .venv (otherwise the first of the list below that works)
 # CONSTRAINTS=            keep the torch that is already in .venv, such as one for your GPU (see docs/installation.md)
@@ -18,7 +19,7 @@ INSTALL := $(BIN)/python -m pip install -qq $(addprefix -c ,$(CONSTRAINTS))
 NEEDS := pyproject.toml $(CONSTRAINTS)
 
 DATA ?= ../shared/data
-.PHONY: help demo test test-slow lint style types imports docs bench bench-peers clean
+.PHONY: help demo test test-slow lint style types imports docs bench bench-peers bench-ptlflow clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -59,6 +60,17 @@ bench-peers: $(VENV)/.installed .venv-peers/.installed
 .venv-peers/.installed: | $(BIN)/python
 	@$(BIN)/python -m venv .venv-peers
 	@.venv-peers/bin/python -m pip install -qq opencv-contrib-python-headless numpy
+	@touch $@
+
+# ptlflow asks for torchvision, older packages and much else; its PWC-Net needs only these.
+bench-ptlflow: $(VENV)/.installed .venv-ptlflow/.installed
+	@$(BIN)/python benchmarks/pwcnet_against_ptlflow.py --peer-python .venv-ptlflow/bin/python
+
+.venv-ptlflow/.installed: $(CONSTRAINTS) | $(BIN)/python
+	@$(BIN)/python -m venv .venv-ptlflow
+	@.venv-ptlflow/bin/python -m pip install -qq $(addprefix -c ,$(CONSTRAINTS)) torch numpy \
+		einops jsonargparse lightning loguru requests scipy
+	@.venv-ptlflow/bin/python -m pip install -qq --no-deps ptlflow==0.4.2
 	@touch $@
 
 clean:

@@ -7,13 +7,8 @@ python benchmarks/flow_against_opencv.py --peer-python .venv-peers/bin/python --
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +21,8 @@ from kinema.data import open_dataset, parse_spec
 from kinema.data.sample import FlowSample
 from kinema.io.images import write_image
 from kinema.ops.variational import DataTerm, tvl1_iterations
+from peers import Peer, peer
 
-HERE = Path(__file__).resolve().parent
 SPECS = (
     "middlebury:{data}/middlebury",
     "sintel-clean:{data}/sintel",
@@ -38,40 +33,15 @@ SPECS = (
 ITERATION_COUNTS = (60, 260)  # time per iteration is the slope between the two: set-up cancels
 
 
-class Peer:
-    """OpenCV in its own process and environment."""
-
-    def __init__(self, python: str, folder: Path) -> None:
-        self.folder = folder
-        self.process = subprocess.Popen(
-            [python, str(HERE / "opencv_peer.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def flow(self, method: str, sample: FlowSample, **settings: float) -> tuple[np.ndarray, float]:
-        """Flow (H, W, 2) and the seconds that the computation alone took."""
-        paths = [self.folder / f"{name}.png" for name in ("image1", "image2")]
-        for path, image in zip(paths, (sample.image1, sample.image2), strict=True):
-            write_image(path, image)
-        out = self.folder / "flow.npy"
-        request = {"method": method, "settings": settings, "image1": str(paths[0]), "image2": str(paths[1])}
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(request | {"out": str(out)}) + "\n")
-        self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
-        return np.load(out, allow_pickle=False), answer["seconds"]
-
-
-@contextmanager
-def peer(python: str) -> Iterator[Peer]:
-    """A peer that is stopped at the end."""
-    with tempfile.TemporaryDirectory() as folder:
-        server = Peer(python, Path(folder))
-        try:
-            yield server
-        finally:
-            server.process.kill()
-            server.process.wait()
+def opencv_flow(server: Peer, method: str, sample: FlowSample, **settings: float) -> tuple[np.ndarray, float]:
+    """OpenCV's flow (H, W, 2) and the seconds that the computation alone took."""
+    paths = [server.folder / f"{name}.png" for name in ("image1", "image2")]
+    for path, image in zip(paths, (sample.image1, sample.image2), strict=True):
+        write_image(path, image)
+    out = server.folder / "flow.npy"
+    request = {"method": method, "settings": settings, "image1": str(paths[0]), "image2": str(paths[1])}
+    answer = server.ask(request | {"out": str(out)})
+    return np.load(out, allow_pickle=False), answer["seconds"]
 
 
 def endpoint_error(flow: np.ndarray, sample: FlowSample) -> float:
@@ -87,8 +57,8 @@ def errors(samples: list[FlowSample], server: Peer, console: Console) -> None:
         "zero": lambda s: np.zeros_like(s.flow),
         "TVNet reference": lambda s: reference.flow(s.image1, s.image2),
         "TVNet corrected": lambda s: corrected.flow(s.image1, s.image2),
-        "DualTVL1": lambda s: server.flow("dual_tvl1", s)[0],
-        "DIS medium": lambda s: server.flow("dis", s)[0],
+        "DualTVL1": lambda s: opencv_flow(server, "dual_tvl1", s)[0],
+        "DIS medium": lambda s: opencv_flow(server, "dis", s)[0],
     }
     table = Table("pair", *methods, title="Endpoint error, pixels, mean over valid pixels of each pair")
     rows = []
@@ -107,7 +77,7 @@ def speed(sample: FlowSample, server: Peer, console: Console, *, runs: int) -> N
         start = time.perf_counter()
         model.flow(sample.image1, sample.image2)
         ours.append(time.perf_counter() - start)
-        theirs.append(server.flow("dual_tvl1", sample)[1])
+        theirs.append(opencv_flow(server, "dual_tvl1", sample)[1])
     ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
     size = "x".join(map(str, sample.image1.shape[:2]))
     console.print(
@@ -137,7 +107,7 @@ def iteration_speed(sample: FlowSample, server: Peer, console: Console, *, runs:
             "MedianFiltering": 1,
             "Epsilon": 0.0,
         }
-        return server.flow("dual_tvl1", sample, **fixed, InnerIterations=count)[1]
+        return opencv_flow(server, "dual_tvl1", sample, **fixed, InnerIterations=count)[1]
 
     slopes: list[tuple[float, float]] = []
     ours(few)
@@ -169,7 +139,7 @@ def main() -> None:
     console.print(
         f"kinema {kinema.__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads"
     )
-    with peer(arguments.peer_python) as server:
+    with peer(arguments.peer_python, "opencv_peer.py") as server:
         if arguments.part != "speed":
             errors(samples, server, console)
         if arguments.part != "errors":

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from kinema.engine.distributed import Devices
 from kinema.errors import UsageError
 from kinema.inference.device import (
+    PRECISIONS,
     available_devices,
     describe_device,
+    is_fast_in_bf16,
     resolve_device,
     resolve_precision,
 )
@@ -37,6 +42,25 @@ def test_auto_precision_follows_the_device_and_the_card() -> None:
     network = dataclasses.replace(tvnet, precisions=("fp32", "bf16"))
     assert resolve_precision("auto", device=torch.device("cuda", 0), card=network) == torch.bfloat16
     assert resolve_precision("bf16", device=torch.device("cpu"), card=network) == torch.bfloat16
+
+
+def test_auto_is_bf16_where_the_processor_has_it() -> None:
+    assert is_fast_in_bf16("cuda")
+    assert is_fast_in_bf16("npu")
+    known = Path("/proc/cpuinfo")
+    if not known.exists():
+        pytest.skip("this system does not list what the processor can do")
+    flags = set(known.read_text().split())
+    if "avx512_bf16" in flags:
+        assert is_fast_in_bf16("cpu")
+    elif not flags & {"amx_tile", "amx_bf16"}:
+        assert not is_fast_in_bf16("cpu")
+
+
+def test_training_and_inference_agree_on_auto() -> None:
+    network = MODELS["pwcnet"].card
+    inference = resolve_precision("auto", device=torch.device("cpu"), card=network)
+    assert PRECISIONS[Devices(device="cpu", precision="auto").precision] == inference
 
 
 @pytest.mark.parametrize("name", ["bf16", "fp16"])

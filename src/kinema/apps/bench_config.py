@@ -50,3 +50,28 @@ class BenchConfig(BaseModel):
         """(height, width) in pixels."""
         height, width = self.size.split("x")
         return int(height), int(width)
+
+
+class TrainBenchOptions(BaseModel):
+    """Speed and memory of training on this machine; the settings of a recipe come beside these."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    train: Annotated[str, arg(metavar="RECIPE")] = Field(
+        description="Measure training steps by this recipe; kinema train --list names them."
+    )
+    steps: int = Field(default=10, ge=1, description="Steps measured; the median is reported.")
+    warm_up: int = Field(default=2, ge=1, description="Steps done first and not counted.")
+    json_file: Annotated[Path | None, arg(name="json", metavar="FILE")] = Field(
+        default=None, description="Write the result to this JSON file."
+    )
+    overwrite: bool = Field(default=False, description="Replace a file that exists.")
+    quiet: Annotated[bool, arg(aliases=("-q",))] = Field(default=False, description="Say nothing but errors.")
+    verbose: Annotated[bool, arg(aliases=("-v",))] = Field(default=False, description="Say more.")
+
+
+NOT_MEASURED = frozenset(
+    {"steps", "out", "init", "validation_pairs", "log_every", "checkpoint_every", "validate_every"}
+    | {"picture_every", "keep_states", "keep_best", "best_metric", "best_is", "trackers"}
+)
+"""Fields of recipes that say nothing about a step."""

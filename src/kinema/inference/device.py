@@ -63,8 +63,8 @@ def resolve_precision(name: str, *, device: torch.device, card: ModelCard) -> to
     """Turn a precision's name into the number format that the model computes in.
 
     Args:
-        name: `auto`, `fp32`, `bf16` or `fp16`. `auto` is bf16 where the device computes fast in it
-            (accelerators, CPUs with AMX) and the model can, otherwise fp32.
+        name: `auto`, `fp32`, `bf16` or `fp16`. `auto` is bf16 where the device is fast in it (see
+            `is_fast_in_bf16`) and the model can compute in it, otherwise the first that the card lists.
         device: where the model runs.
         card: of the model.
 
@@ -75,8 +75,8 @@ def resolve_precision(name: str, *, device: torch.device, card: ModelCard) -> to
         UsageError: when the name is unknown or the model cannot compute in it.
     """
     if name == "auto":
-        fast = device.type != "cpu" or _cpu_has_amx()
-        return torch.bfloat16 if fast and "bf16" in card.precisions else PRECISIONS[card.precisions[0]]
+        fast = is_fast_in_bf16(device.type) and "bf16" in card.precisions
+        return PRECISIONS["bf16" if fast else card.precisions[0]]
     if name not in PRECISIONS:
         raise UsageError(f"--precision {name}: unknown; choose auto, {', '.join(PRECISIONS)}")
     if name not in card.precisions:
@@ -85,6 +85,20 @@ def resolve_precision(name: str, *, device: torch.device, card: ModelCard) -> to
             "use --precision auto"
         )
     return PRECISIONS[name]
+
+
+def is_fast_in_bf16(kind: str) -> bool:
+    """Say whether ``--precision auto`` means bfloat16: the one place where that is decided.
+
+    Args:
+        kind: of the device: `cpu`, `cuda`, ...
+
+    Returns:
+        True for accelerators, and for CPUs that multiply bfloat16 numbers in hardware: with AMX, or with the
+        BF16 instructions of AVX-512. Elsewhere torch may have to emulate it, which is slower than float32.
+    """
+    probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # private, and absent from some builds
+    return kind != "cpu" or any(getattr(torch.cpu, probe, bool)() for probe in probes)
 
 
 def describe_device(device: torch.device) -> str:
@@ -108,8 +122,3 @@ def _import_plugins() -> None:
     # Ascend's backend is a package that registers the device "npu" when it is imported.
     if importlib.util.find_spec("torch_npu") is not None:
         importlib.import_module("torch_npu")
-
-
-def _cpu_has_amx() -> bool:
-    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)  # private, and absent from some builds
-    return bool(probe()) if probe is not None else False
