@@ -1,0 +1,1 @@
+"""Rendered data in official layouts: small sets with exact truth that the families' own readers open."""
