@@ -471,3 +471,30 @@ def test_page_is_saved_whole_and_kept_unless_told(tmp_path):
     assert path.read_text(encoding="utf-8") == page.html()
     with pytest.raises(OutputError, match="exists"):
         page.save(path, overwrite=False)
+
+
+def test_a_prediction_beside_its_truth():
+    image = np.full((4, 6, 3), 90, np.uint8)
+    truth = np.zeros((4, 6, 2), np.float32)
+    truth[..., 0] = 5.0
+    flow = truth.copy()
+    flow[:, 3:, 0] = 2.0
+    valid = np.ones((4, 6), bool)
+    valid[0] = False
+    truth[1, 1] = np.nan
+    picture = viz.flow_prediction(image, flow, truth, valid=valid)
+    assert picture.shape == (4, 4 * 6 + 3 * 4, 3)
+    bare = viz.side_by_side(
+        [
+            image,
+            viz.flow_to_rgb(flow, max_flow=5.0),  # the colours of both are on the truth's scale
+            viz.flow_to_rgb(truth, max_flow=5.0, valid=valid & np.isfinite(truth[..., 0])),
+            viz.error_to_rgb(
+                np.where(valid, np.hypot(*np.moveaxis(flow - truth, -1, 0)), np.nan), max_error=3.0
+            ),
+        ],
+        ["frame 1", "estimate", "truth", "error to 3.0 px"],
+    )
+    assert np.array_equal(picture, bare)
+    nothing = viz.flow_prediction(image, flow, np.full_like(truth, np.nan))
+    assert nothing.shape == picture.shape

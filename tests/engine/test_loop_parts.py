@@ -20,8 +20,9 @@ from kinema.engine.contracts import Term
 from kinema.engine.distributed import Devices
 from kinema.engine.ema import MovingAverage
 from kinema.engine.loading import batches
+from kinema.engine.meter import StepMeter
 from kinema.engine.stopping import stop_wish
-from kinema.engine.tracking import JsonLines, StepMeter, term_means
+from kinema.engine.tracking import JsonLines, term_means
 from kinema.errors import InputError, UsageError
 
 
@@ -88,6 +89,7 @@ LOADING = """
 import os, sys, time, torch
 from helpers.tiny_flow import MovingTextures
 from kinema.engine.loading import batches
+from kinema.engine.meter import StepMeter
 if __name__ == "__main__":
     got = batches(MovingTextures(0), slots=range(2), start=0, stop=99, workers=2)
     next(got)
@@ -208,7 +210,7 @@ def test_means_are_divided_once():
 
 def test_meter_means_and_times(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr("kinema.engine.tracking.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("kinema.engine.meter.time.perf_counter", lambda: clock[0])
     meter = StepMeter(batch_size=4, device=torch.device("cpu"))
     for loss in (1.0, 3.0):
         clock[0] += 0.25

@@ -185,6 +185,19 @@ def test_every_generator_goes_on():
     assert [draw() for _ in range(3)] == expected
 
 
+def test_generators_of_several_processes_are_rows():
+    """Row 1 of three is read as row 1: torch alone reads another place."""
+    saved, drawn = [], []
+    for seed in (1, 2, 3):
+        seed_all(seed)
+        saved.append({name: tensor.clone() for name, tensor in capture_random(torch.device("cpu")).items()})
+        drawn.append(torch.rand(3).tolist())
+    rows = {name: torch.stack([one[name] for one in saved]) for name in saved[0]}
+    for rank in (0, 1, 2):
+        restore_random({name: values[rank] for name, values in rows.items()}, torch.device("cpu"))
+        assert torch.rand(3).tolist() == drawn[rank]
+
+
 def test_weights_alone(tmp_path):
     torch.manual_seed(0)
     first, second, other = nn.Linear(3, 2), nn.Linear(3, 2), nn.Linear(4, 2)

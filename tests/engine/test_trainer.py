@@ -164,7 +164,7 @@ def test_validation_changes_nothing(tmp_path):
 
 
 def test_only_the_network_computes_in_reduced_precision_when_validated(tmp_path):
-    settings = config(steps=1, precision="bf16")
+    settings = config(steps=1, precision="bf16", picture_every=0)
     task = build_task(settings)
     seen = []
 

@@ -24,6 +24,9 @@ class TinyConfig(RecipeConfig):
 
     poison: int = Field(default=-1, description="At this step the images are not numbers.")
     die: int = Field(default=-1, description="The worker that makes this step's batch is killed.")
+    pool: int = Field(default=0, description="Samples in an epoch; 0: each step has new ones.")
+    broken: int = Field(default=-1, description="With a pool: this sample cannot be read.")
+    plain: bool = Field(default=False, description="No batch statistics and no dropout.")
 
     def build(self):
         return build_task(self)
@@ -82,6 +85,19 @@ class MovingTextures:
     seed: int
     poison: int = -1
     die: int = -1
+    pool: int = 0
+    broken: int = -1
+    batch_size: int = 4
+
+    def samples(self, step: int, slots: range) -> list[int]:
+        """Numbers of a pool's samples: another order in each epoch, the last batch of each may be smaller."""
+        per_epoch = -(-self.pool // self.batch_size)
+        epoch, place = divmod(step, per_epoch)
+        order = np.random.default_rng((self.seed, 77, epoch)).permutation(self.pool)
+        end = min(self.pool, (place + 1) * self.batch_size)
+        places = [place * self.batch_size + slot for slot in slots]
+        standing_in = bool(slots) and slots[0] >= self.batch_size
+        return [int(order[p % self.pool]) for p in places if p < end or standing_in]
 
     def batch(self, step: int, slots: range) -> dict[str, torch.Tensor]:
         if step == self.die:
@@ -89,8 +105,16 @@ class MovingTextures:
             import signal
 
             os.kill(os.getpid(), signal.SIGKILL)
-        batch = stacked([(self.seed, step, slot) for slot in slots])
-        if step == self.poison:
+        if self.pool:
+            numbers = self.samples(step, slots)
+            if self.broken in numbers:
+                from kinema.errors import InputError
+
+                raise InputError(f"pair_{self.broken}.png cannot be read; copy it again")
+            batch = stacked([(self.seed, 99, number) for number in numbers])
+        else:
+            batch = stacked([(self.seed, step, slot) for slot in slots])
+        if step == self.poison and 0 in slots:  # in one process of several
             batch["image1"][:] = float("nan")
         return batch
 
@@ -101,19 +125,23 @@ def build_task(config: TinyConfig):
     from torch import nn
 
     from kinema.engine.contracts import Term
+    from kinema.viz import flow_to_rgb, side_by_side
 
     class TinyFlow(nn.Module):
         """Features at half size, a 7x7 cost volume, and four convolutions."""
 
         def __init__(self) -> None:
             super().__init__()
+            norm = nn.Identity() if config.plain else nn.BatchNorm2d(32)
             self.features = nn.Sequential(
                 nn.Conv2d(3, 16, 3, 2, 1), nn.LeakyReLU(0.1), nn.Conv2d(16, 16, 3, 1, 1)
             )
-            self.drop = nn.Dropout(0.05)  # draws global random numbers: resume has to restore them
+            self.drop = nn.Dropout(
+                0.0 if config.plain else 0.05
+            )  # draws global random numbers: resume has to restore them
             self.estimate = nn.Sequential(
                 nn.Conv2d(49 + 16, 32, 3, 1, 1), nn.LeakyReLU(0.1), nn.Conv2d(32, 32, 3, 1, 1),
-                nn.LeakyReLU(0.1), nn.BatchNorm2d(32), nn.Conv2d(32, 32, 3, 1, 1), nn.LeakyReLU(0.1)
+                nn.LeakyReLU(0.1), norm, nn.Conv2d(32, 32, 3, 1, 1), nn.LeakyReLU(0.1)
             )  # fmt: skip
             self.head = nn.Conv2d(32, 2, 3, 1, 1)
 
@@ -155,7 +183,15 @@ def build_task(config: TinyConfig):
             count = torch.tensor(epe.numel())
             return {"epe": Term(epe.sum(), count), "zero_epe": Term(zero.sum(), count)}
 
-    source = MovingTextures(config.seed, config.poison, config.die)
+        def pictures(self, network):
+            batch = stacked([(999, 0)])
+            flow = network(batch["image1"], batch["image2"])
+            shown = [flow_to_rgb(one[0].permute(1, 2, 0).numpy()) for one in (flow, batch["flow"])]
+            return {"flow": side_by_side(shown, ["estimate", "truth"])}
+
+    source = MovingTextures(
+        config.seed, config.poison, config.die, config.pool, config.broken, config.batch_size
+    )
     return TinyTask(TinyFlow(), source, config.validation_pairs)
 
 

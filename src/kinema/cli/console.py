@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias
 
 from kinema.apps.progress import Progress, Silent
 
@@ -43,13 +43,21 @@ def set_up_logging(level: Verbosity) -> None:
     Args:
         level: quiet = errors only, normal = information and warnings, verbose = details with times.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _ToStderr(sys.stderr)
     form = "%(asctime)s %(name)s: %(message)s" if level == "verbose" else "kinema: %(message)s"
     handler.setFormatter(logging.Formatter(form, datefmt="%H:%M:%S"))
     logger = logging.getLogger("kinema")
     logger.handlers[:] = [handler]  # replaced, not added: `main` may be called again in one process
     logger.setLevel(_LEVELS[level])
     logger.propagate = False
+
+
+class _ToStderr(logging.StreamHandler[TextIO]):
+    """Writes to what `sys.stderr` is at that moment: while a bar is shown, that puts lines above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 @contextmanager

@@ -89,13 +89,13 @@ def parse(
                 registry=_registry(),
             )
     except ValidationError as error:
-        raise _usage_error(config, error, prog) from None
+        raise usage_error(config, error, prog) from None
     except SystemExit as leave:
         if leave.code in (0, None):
             raise
         # tyro leaves while handling pydantic's error, which is richer than the text that it prints.
         if isinstance(leave.__context__, ValidationError):
-            raise _usage_error(config, leave.__context__, prog) from None
+            raise usage_error(config, leave.__context__, prog) from None
         raise UsageError(f"{_plain(config, box.getvalue())}; see {prog} --help") from None
 
 
@@ -159,8 +159,17 @@ def _flags(config: type[BaseModel]) -> dict[str, str]:
     return flags
 
 
-def _usage_error(config: type[BaseModel], error: ValidationError, prog: str) -> UsageError:
-    """The first problem that pydantic found, in one line."""
+def usage_error(config: type[BaseModel], error: ValidationError, prog: str) -> UsageError:
+    """The first problem that pydantic found, in one line.
+
+    Args:
+        config: Whose fields are the flags.
+        error: What pydantic says.
+        prog: What the user typed so far.
+
+    Returns:
+        The error to raise; it names the flag.
+    """
     first = error.errors(include_url=False)[0]
     where = [str(part) for part in first["loc"]]
     flag = _flags(config).get(where[0], "--" + where[0].replace("_", "-")) if where else ""

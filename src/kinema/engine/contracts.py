@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
+import numpy as np
 from torch import Tensor, nn
 
 Batch: TypeAlias = Mapping[str, Tensor]
@@ -39,10 +40,15 @@ class BatchSource(Protocol):
 
         Args:
             step: which step, from 0.
-            slots: which of the step's samples; each device asks for its own.
+            slots: which of the step's samples; each device asks for its own. Slots past the step's last are
+                further samples of the same size: they stand in for others that cannot be read.
 
         Returns:
-            The samples, a pure function of the source's settings, `step` and the slot.
+            The samples, a pure function of the source's settings, `step` and the slot. Where an epoch ends
+            in a smaller batch there may be fewer than slots, but one per process at least.
+
+        Raises:
+            InputError: when one of them cannot be read.
         """
 
 
@@ -65,7 +71,7 @@ class Task(Protocol):
         """Compute the terms of the loss of a batch.
 
         Args:
-            network: to be called instead of the task's own: it may be wrapped for several devices.
+            network: the task's own; it, or parts of it, may be called as often as needed.
             batch: on the network's device.
             step: which step, from 0.
 
@@ -83,4 +89,35 @@ class Task(Protocol):
 
         Returns:
             Sums and counts by the metric's name.
+        """
+
+
+@runtime_checkable
+class CountsAhead(Protocol):
+    """A task that tells the counts of its terms from the batch alone: that makes parts of batches cheaper."""
+
+    def counts(self, batch: Batch, *, step: int) -> dict[str, Tensor]:
+        """Count without computing.
+
+        Args:
+            batch: on the network's device.
+            step: which step, from 0.
+
+        Returns:
+            The counts of the terms of `Task.losses`, by the same names, to the last bit.
+        """
+
+
+@runtime_checkable
+class Draws(Protocol):
+    """A task that can show what its network does."""
+
+    def pictures(self, network: nn.Module) -> Mapping[str, np.ndarray]:
+        """Draw predictions for data that are not trained on.
+
+        Args:
+            network: with averaged weights, in evaluation mode, gradients switched off.
+
+        Returns:
+            (H, W, 3) uint8 pictures by a name that can be part of a file's name.
         """

@@ -9,16 +9,18 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from kinema.engine.contracts import Batch, BatchSource
-from kinema.errors import KinemaError
+from kinema.errors import InputError, KinemaError
 
 _log = logging.getLogger(__name__)
 _MOST_DEATHS = 3
+_MOST_STAND_INS = 8
 _DEATH = re.compile(r"DataLoader worker \(pid.*(exited unexpectedly|is killed by signal)")
 
 
@@ -35,19 +37,53 @@ class _Steps(Sampler[int]):
         return len(self._range)
 
 
-class _Batches(Dataset["Batch | KinemaError"]):
-    def __init__(self, source: BatchSource, slots: range) -> None:
-        self._source, self._slots = source, slots
+_Made: TypeAlias = "tuple[Batch, list[str]]"  # the batch, and why samples in it stand in for others
 
-    def __getitem__(self, step: int) -> Batch | KinemaError:
+
+class _Batches(Dataset["_Made | KinemaError"]):
+    def __init__(self, source: BatchSource, slots: range, spare: int) -> None:
+        self._source, self._slots, self._spare = source, slots, spare
+
+    def __getitem__(self, step: int) -> _Made | KinemaError:
         try:
-            return self._source.batch(step, self._slots)
+            return _make(self._source, step, self._slots, self._spare)
         except KinemaError as error:
             return error  # raised again at the other end: the loader would bury it in a worker's traceback
 
 
+def _make(source: BatchSource, step: int, slots: range, spare: int) -> _Made:
+    try:
+        return source.batch(step, slots), []
+    except InputError:
+        if spare == 0:
+            raise
+    told: list[str] = []
+    samples = [_readable(source, step, slot, spare, told) for slot in slots]
+    return {name: torch.cat([one[name] for one in samples]) for name in samples[0]}, told
+
+
+def _readable(source: BatchSource, step: int, slot: int, spare: int, told: list[str]) -> Batch:
+    """A sample, or the first of its stand-ins that can be read: a function of step and slot alone."""
+    for attempt in range(_MOST_STAND_INS):
+        place = slot + attempt * spare
+        try:
+            return source.batch(step, range(place, place + 1))
+        except InputError as error:
+            told.append(str(error))
+    place = slot + _MOST_STAND_INS * spare
+    return source.batch(step, range(place, place + 1))
+
+
 def batches(
-    source: BatchSource, *, slots: range, start: int, stop: int, workers: int, pinned: bool = False
+    source: BatchSource,
+    *,
+    slots: range,
+    start: int,
+    stop: int,
+    workers: int,
+    pinned: bool = False,
+    spare: int = 0,
+    on_replaced: Callable[[str], None] = _log.warning,
 ) -> Iterator[Batch]:
     """Hand out the batches of the steps ``start`` to ``stop - 1``.
 
@@ -62,6 +98,9 @@ def batches(
         stop: the step after the last.
         workers: processes beside this one; 0 makes every batch here when it is asked for.
         pinned: whether the memory is locked for quick copies to an accelerator.
+        spare: 0: a sample that cannot be read is an error. Else the batch's size over all devices: sample
+            ``slot + spare`` stands in for it, or ``slot + 2 * spare``, and so on.
+        on_replaced: told why, once for every sample that was replaced, when its step comes.
 
     Yields:
         The batches, on the CPU with workers, else where the source makes them.
@@ -72,9 +111,12 @@ def batches(
     step, deaths = start, 0
     while step < stop:
         try:
-            for batch in _from(source, slots, range(step, stop), workers=workers, pinned=pinned):
-                if isinstance(batch, KinemaError):
-                    raise batch
+            for made in _from(source, slots, range(step, stop), workers=workers, pinned=pinned, spare=spare):
+                if isinstance(made, KinemaError):
+                    raise made
+                batch, told = made
+                for message in told:
+                    on_replaced(message)
                 yield batch
                 step, deaths = step + 1, 0
         except RuntimeError as error:
@@ -90,15 +132,15 @@ def batches(
 
 
 def _from(
-    source: BatchSource, slots: range, steps: range, *, workers: int, pinned: bool
-) -> Iterator[Batch | KinemaError]:
+    source: BatchSource, slots: range, steps: range, *, workers: int, pinned: bool, spare: int
+) -> Iterator[_Made | KinemaError]:
     if workers == 0:
-        return (source.batch(step, slots) for step in steps)
+        return (_make(source, step, slots, spare) for step in steps)
     # Not fork: a forked copy of a process whose OpenMP threads have run can hang in its first parallel loop.
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     loader = DataLoader(
-        _Batches(source, slots),
+        _Batches(source, slots, spare),
         batch_size=None,
         sampler=_Steps(steps),
         num_workers=min(workers, len(steps)),

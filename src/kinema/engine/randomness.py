@@ -38,7 +38,7 @@ def capture_random(device: torch.device) -> dict[str, Tensor]:
         "torch": torch.get_rng_state(),
     }
     if device.type != "cpu":
-        states["device"] = torch.get_device_module(device).get_rng_state(device).cpu()
+        states["device"] = torch.get_device_module(device).get_rng_state(*_which(device)).cpu()
     return states
 
 
@@ -54,9 +54,15 @@ def restore_random(states: dict[str, Tensor], device: torch.device) -> None:
     *keys, position, has_cached, cached = (int(value) for value in states["numpy"])
     state = ("MT19937", np.array(keys, np.uint32), position, has_cached, _number(cached))
     np.random.set_state(state)
-    torch.set_rng_state(states["torch"])
+    # Copies: torch 2.13 reads a row of a larger tensor from the wrong place, or crashes.
+    torch.set_rng_state(states["torch"].clone())
     if device.type != "cpu" and "device" in states:
-        torch.get_device_module(device).set_rng_state(states["device"], device)
+        torch.get_device_module(device).set_rng_state(states["device"].clone(), *_which(device))
+
+
+def _which(device: torch.device) -> tuple[torch.device, ...]:
+    """What a backend's functions are given to find the generator: Apple's has one device and takes none."""
+    return () if device.type == "mps" else (device,)
 
 
 def _bits(value: float) -> int:

@@ -7,6 +7,8 @@ A run's folder holds::
     states/000012000.safetensors   everything that the next step depends on; the newest few
     last.safetensors               averaged weights of the newest state
     best.safetensors               averaged weights of the best validation
+    best/000012000.safetensors     the same of the best few, where more than one is kept
+    pictures/000012000-flow.png    what the averaged weights predicted
 
 A state is one safetensors file. Its header carries a digest over names, shapes, numbers and settings, so that
 one flipped bit is noticed; the state before it then stands in.
@@ -17,9 +19,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +46,8 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
-_FORMAT = "kinema-state-1"
+_FORMAT = "kinema-state-2"
+_READS = (_FORMAT, "kinema-state-1")  # 1 had one best validation, and counted nothing that was skipped
 
 
 @dataclass(frozen=True)
@@ -114,8 +118,8 @@ def load_state(path: Path) -> TrainState:
     if _digest(tensors, text) != metadata.get("digest"):
         raise InputError(f"{path} is damaged, or no saved state: its contents do not fit its digest")
     record = json.loads(text)
-    if record["format"] != _FORMAT:
-        raise InputError(f"{path} was saved as {record['format']}; this version reads {_FORMAT}")
+    if record["format"] not in _READS:
+        raise InputError(f"{path} was saved as {record['format']}; this version reads {' and '.join(_READS)}")
     return TrainState(
         step=record["step"],
         tensors=tensors,
@@ -141,6 +145,14 @@ def save_weights(path: Path, network: nn.Module, *, facts: Mapping[str, object])
     save_tensors(path, network.state_dict(), metadata=texts)
 
 
+@runtime_checkable
+class CompletesState(Protocol):
+    """A network that can begin from the weights of a smaller sibling."""
+
+    def complete_state(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Add the weights that the sibling does not have."""
+
+
 def load_weights(path: Path, network: nn.Module) -> None:
     """Take weights alone into a network: from a file of weights, or the averaged ones of a state.
 
@@ -154,6 +166,8 @@ def load_weights(path: Path, network: nn.Module) -> None:
     tensors, metadata = load_tensors(path)
     if "state" in metadata:
         tensors = without_prefix(load_state(path).tensors, "ema")
+    if isinstance(network, CompletesState):
+        tensors = network.complete_state(tensors)
     own = network.state_dict()
     wrong = sorted(set(own) ^ set(tensors)) or sorted(
         name for name, tensor in own.items() if tensors[name].shape != tensor.shape
@@ -264,6 +278,39 @@ class RunFolder:
         """Averaged weights of the best validation."""
         return self.path / "best.safetensors"
 
+    def ranked(self, step: int) -> Path:
+        """Name the file of one of the best weights.
+
+        Args:
+            step: how many steps were done.
+
+        Returns:
+            The file.
+        """
+        return self.path / "best" / f"{step:09d}.safetensors"
+
+    def prune_ranked(self, steps: Collection[int]) -> None:
+        """Remove all but some of the best weights.
+
+        Args:
+            steps: of those that stay.
+        """
+        for path in (self.path / "best").glob("*.safetensors"):
+            if not path.stem.isdecimal() or int(path.stem) not in steps:
+                path.unlink(missing_ok=True)
+
+    def picture(self, step: int, name: str) -> Path:
+        """Name a picture's file.
+
+        Args:
+            step: how many steps were done.
+            name: what it shows.
+
+        Returns:
+            The file.
+        """
+        return self.path / "pictures" / f"{step:09d}-{name}.png"
+
     def state(self, step: int) -> Path:
         """Name a state's file.
 
@@ -304,8 +351,11 @@ class RunFolder:
         raise InputError(f"{self.path} has no state to go on from: {found}; start again, or use --init")
 
     def clear(self) -> None:
-        """Remove an earlier run: its states, weights and log, and nothing else that lies in the folder."""
+        """Remove an earlier run: its states, weights, pictures and log, and nothing else that lies there."""
         self.prune(keep=0)
+        self.prune_ranked(())
+        for picture in (self.path / "pictures").glob("[0-9]*-*.png"):
+            picture.unlink(missing_ok=True)
         for path in (self.log, self.last, self.best, self.config):
             path.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""What a run says while it goes: a line for people, and the same numbers as JSON, always."""
+"""What a run says while it goes: lines for people, the same numbers as JSON, pictures, other trackers."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ import json
 import logging
 import math
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from kinema.engine.config import LoopConfig
 from kinema.engine.contracts import Term
-from kinema.errors import OutputError
+from kinema.engine.patterns import names
+from kinema.engine.state import RunFolder
+from kinema.errors import MissingExtraError, OutputError, UsageError
 from kinema.io.files import write_bytes
+from kinema.io.images import write_image
 
 _log = logging.getLogger(__name__)
-_PER_MIB = 2**20
 
 
-class Tracker(Protocol):
-    """Takes the numbers of a step."""
+class Tracker:
+    """Is told the numbers of a step, and shown pictures; does nothing with either."""
 
     def log(self, kind: str, step: int, numbers: Mapping[str, float]) -> None:
         """Take some numbers.
@@ -34,8 +36,20 @@ class Tracker(Protocol):
             numbers: by name.
         """
 
+    def picture(self, name: str, step: int, image: np.ndarray) -> None:
+        """Take a picture.
 
-class JsonLines:
+        Args:
+            name: what it shows.
+            step: how many steps are done.
+            image: (H, W, 3) uint8.
+        """
+
+    def close(self) -> None:
+        """The run has ended, or has been stopped."""
+
+
+class JsonLines(Tracker):
     """One JSON object per line; lines after the step that a run goes on from are dropped first.
 
     Args:
@@ -62,12 +76,32 @@ class JsonLines:
             raise OutputError(f"{self._path} cannot be written: {error.strerror}; free some space") from None
 
 
-class Console:
+class PictureFiles(Tracker):
+    """Every picture as a file in the run's folder.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+
+    def picture(self, name: str, step: int, image: np.ndarray) -> None:
+        """See `Tracker.picture`."""
+        write_image(self._folder.picture(step, name), image)
+
+
+class Console(Tracker):
     """One line per entry through the package's logger.
 
     Args:
         total: how many steps the run has.
     """
+
+    _KNOWN = frozenset(
+        {"loss", "lr", "ms", "data_ms", "compute_ms", "samples_per_s", "memory_mib", "grad_norm"}
+        | {"skipped", "replaced", "loss_scale"}
+    )
 
     def __init__(self, *, total: int) -> None:
         self._total = total
@@ -79,89 +113,141 @@ class Console:
             values = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
             _log.info("%s  %s  %s", where, kind, values)
             return
-        known = {"loss", "lr", "ms", "data_ms", "compute_ms", "samples_per_s", "memory_mib", "grad_norm"}
-        terms = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items() if name not in known)
+        terms = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items() if name not in self._KNOWN)
+        # What is seldom is told when there is something to tell.
+        rare = "".join(
+            f"  {name} {numbers[name]:.6g}" for name in ("skipped", "replaced") if numbers.get(name)
+        )
+        scale = f"  scale {numbers['loss_scale']:g}" if "loss_scale" in numbers else ""
         _log.info(
             "%s  loss %.4g (%s)  grad %.3g  lr %.3g  "
-            "%.0f ms (data %.0f, compute %.0f)  %.3g samples/s  %.0f MiB",
+            "%.0f ms (data %.0f, compute %.0f)  %.3g samples/s  %.0f MiB%s%s",
             where,
-            numbers["loss"],
+            numbers.get("loss", math.nan),
             terms,
-            numbers["grad_norm"],
+            numbers.get("grad_norm", math.nan),
             numbers["lr"],
             numbers["ms"],
             numbers["data_ms"],
             numbers["compute_ms"],
             numbers["samples_per_s"],
             numbers["memory_mib"],
+            scale,
+            rare,
         )
 
 
-class StepMeter:
-    """Collects what happens between two lines of the log, without making the device wait.
+class External(Tracker):
+    """One of Accelerate's trackers: TensorBoard, Weights & Biases, MLflow and others.
+
+    When it fails, it is told in the log and left out from then on: a run does not end for its curves.
 
     Args:
-        batch_size: samples per step over all processes.
-        device: whose memory is told.
+        name: as Accelerate has it.
+        folder: of the run; TensorBoard's files go into ``tensorboard`` in it.
+        recipe: name of the project for services that have projects.
+        settings: of the run, told to the tracker at the run's beginning.
+        after: the step that the run goes on from.
+
+    Raises:
+        UsageError: when there is no such tracker.
+        MissingExtraError: when its package is not installed.
     """
 
-    def __init__(self, *, batch_size: int, device: torch.device) -> None:
-        self._batch_size, self._device = batch_size, device
-        self._clear()
+    def __init__(
+        self, name: str, folder: RunFolder, *, recipe: str, settings: Mapping[str, object], after: int
+    ) -> None:
+        from accelerate import tracking
 
-    def _clear(self) -> None:
-        self._totals: dict[str, Tensor] = {}
-        self._steps = 0
-        self._data = 0.0
-        self._mark = self._begin = time.perf_counter()
+        kinds = tracking.LOGGER_TYPE_TO_CLASS
+        if name not in kinds:
+            raise UsageError(f"--trackers {name}: no such tracker; there are {', '.join(map(str, kinds))}")
+        if name not in map(str, tracking.get_available_trackers()):
+            if name == "tensorboard":
+                raise MissingExtraError(name, name, "--trackers tensorboard")
+            raise UsageError(f"--trackers {name}: its package is not installed: pip install {name}")
+        self._name, self._board = name, name == "tensorboard"
+        kind: Any = kinds[name]
+        if self._board:  # what a resumed run does again would be shown twice
+            self._tracker = kind(name, str(folder.path), purge_step=after + 1)
+        elif kind.requires_logging_directory:
+            self._tracker = kind(recipe, str(folder.path))
+        else:
+            self._tracker = kind(recipe)
+        self._works = True
+        self._try(self._tracker.start)
+        if after == 0 and not self._board:  # TensorBoard would open a second run for them
+            plain = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in settings.items()}
+            self._try(self._tracker.store_init_configuration, plain)
 
-    def data_arrived(self) -> None:
-        """The batch of the step is there; what comes now is computing."""
-        now = time.perf_counter()
-        self._data += now - self._mark
+    def log(self, kind: str, step: int, numbers: Mapping[str, float]) -> None:
+        """See `Tracker.log`."""
+        values = {f"{kind}/{name}": float(value) for name, value in numbers.items() if math.isfinite(value)}
+        self._try(self._tracker.log, values, step=step)
 
-    def step_done(self, values: Mapping[str, Tensor]) -> None:
-        """The step is done.
+    def picture(self, name: str, step: int, image: np.ndarray) -> None:
+        """See `Tracker.picture`."""
+        if not hasattr(self._tracker, "log_images"):
+            return
+        if self._board:
+            self._try(self._tracker.log_images, {name: image[None]}, step=step, dataformats="NHWC")
+        else:
+            self._try(self._tracker.log_images, {name: [image]}, step=step)
 
-        Args:
-            values: scalars on any device.
-        """
-        for name, value in values.items():
-            self._totals[name] = self._totals[name] + value if name in self._totals else value.clone()
-        self._steps += 1
-        self._mark = time.perf_counter()
+    def close(self) -> None:
+        """See `Tracker.close`."""
+        self._try(self._tracker.finish)
 
-    def pause(self) -> None:
-        """Leave out what happened since the last step: saving and validation are no part of a step."""
-        away = time.perf_counter() - self._mark
-        self._begin += away
-        self._mark += away
+    def _try(self, call: Any, *values: object, **options: object) -> None:
+        if not self._works:
+            return
+        try:
+            call(*values, **options)
+        except Exception as error:  # noqa: BLE001  anything may come out of a service's client
+            self._works = False
+            _log.warning("%s failed (%s); going on without it", self._name, error)
 
-    def numbers(self, *, learning_rate: float) -> dict[str, float]:
-        """Means since the last call; the collection starts again.
 
-        Args:
-            learning_rate: of the last step.
+def open_trackers(
+    config: LoopConfig, folder: RunFolder, *, recipe: str, after: int, more: Sequence[Tracker] = ()
+) -> list[Tracker]:
+    """Open what a run's first process tells everything.
 
-        Returns:
-            Every value's mean, ``lr``, ``ms`` per step, of them ``data_ms`` waiting for data and
-            ``compute_ms``, ``samples_per_s``, ``memory_mib``.
-        """
-        steps = max(1, self._steps)
-        means = {name: float(total) / steps for name, total in self._totals.items()}
-        seconds = (self._mark - self._begin) / steps
-        data = self._data / steps
-        numbers = {
-            **means,
-            "lr": learning_rate,
-            "ms": 1000 * seconds,
-            "data_ms": 1000 * data,
-            "compute_ms": 1000 * (seconds - data),
-            "samples_per_s": self._batch_size / max(seconds, 1e-9),
-            "memory_mib": memory_bytes(self._device) / _PER_MIB,
-        }
-        self._clear()
-        return numbers
+    Args:
+        config: of the run.
+        folder: of the run.
+        recipe: its name.
+        after: the step that the run goes on from.
+        more: told last.
+
+    Returns:
+        The trackers.
+
+    Raises:
+        UsageError: when one of the settings is unknown or not installed.
+        OutputError: when the log cannot be written.
+    """
+    settings = config.model_dump(mode="json")
+    others = [
+        External(name, folder, recipe=recipe, settings=settings, after=after)
+        for name in names(config.trackers)
+    ]
+    own = [Console(total=config.steps), JsonLines(folder.log, after=after), PictureFiles(folder)]
+    return [*own, *others, *more]
+
+
+@contextmanager
+def closing(trackers: Sequence[Tracker]) -> Iterator[None]:
+    """Close trackers however the run ends.
+
+    Args:
+        trackers: to be closed.
+    """
+    try:
+        yield
+    finally:
+        for tracker in trackers:
+            tracker.close()
 
 
 def term_means(terms: Mapping[str, Term]) -> dict[str, float]:
@@ -177,25 +263,6 @@ def term_means(terms: Mapping[str, Term]) -> dict[str, float]:
         name: float(term.total) / float(term.count) if float(term.count) else float("nan")
         for name, term in terms.items()
     }
-
-
-def memory_bytes(device: torch.device) -> int:
-    """The most memory used so far.
-
-    Args:
-        device: an accelerator: what tensors took there; the CPU: what this process took.
-
-    Returns:
-        Bytes; 0 where the system does not tell.
-    """
-    if device.type != "cpu":
-        return int(torch.get_device_module(device).max_memory_allocated(device))
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def _lines(path: Path) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from kinema.viz.flow import FlowScale, colour_wheel, flow_to_rgb, wheel_legend
 from kinema.viz.pictures import error_legend, error_to_rgb, mask_overlay, side_by_side
+from kinema.viz.predictions import flow_prediction
 from kinema.viz.report import Figure, HtmlReport
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "colour_wheel",
     "error_legend",
     "error_to_rgb",
+    "flow_prediction",
     "flow_to_rgb",
     "mask_overlay",
     "side_by_side",
