@@ -160,7 +160,7 @@ def _measure(predictor: FlowPredictor, config: BenchConfig, progress: Progress) 
     counted = times[config.warm_up :]
     return BenchRow(
         model=card.name,
-        preset=config.preset or card.default_preset,
+        preset=predictor.origin.preset,
         precision=_DTYPE_NAMES[predictor.dtype],
         median_ms=statistics.median(counted),
         fastest_ms=min(counted),

@@ -20,25 +20,42 @@ class EvaluateConfig(BaseModel):
     data: Annotated[str | None, arg(metavar="SPEC")] = Field(
         default=None,
         description="NAME[-VARIANT][@SPLIT]:PATH, as in sintel-clean:/data/sintel; several joined by commas. "
-        "Names: middlebury, sintel-clean, sintel-final, kitti2012, flyingchairs, and procedural (no path).",
+        "Names: middlebury, sintel-clean, sintel-final, kitti2012, kitti2015, flyingchairs, flyingchairs2, "
+        "flyingthings-clean, flyingthings-final, custom, and procedural (no path). With --predictions also "
+        "those of depth, camera paths and restored video: kinema data list.",
     )
     predictions: Annotated[Path | None, arg(metavar="PATH")] = Field(
         default=None,
-        description="Instead of MODEL and --data: flow files made by anyone, a file or a folder.",
+        description="Instead of MODEL: results made by anyone, a file or a folder: flow, depth maps, camera "
+        "paths or restored frames, as the protocol says.",
     )
     truth: Annotated[Path | None, arg(metavar="PATH")] = Field(
-        default=None, description="With --predictions: the true flow, a file or a folder with the same names."
+        default=None,
+        description="With --predictions: the truth, a file or a folder with the same names; or else --data.",
     )
     protocol: Annotated[str | None, arg(metavar="NAME")] = Field(
         default=None,
-        description="middlebury, sintel, sintel-per-image, kitti12, chairs-val or rendered; "
-        "default: the data set's own.",
+        description="How to score, such as sintel, kitti15, eigen-80, snippet-ate-5, trajectory-sim3, "
+        "kitti-odometry, reds4 or vid4-y; see docs/protocols.md. Default: the data set's own.",
+    )
+    submission: Annotated[Path | None, arg(metavar="DIR")] = Field(
+        default=None,
+        description="Write the flow of a benchmark's test part to this folder, as its server wants it: "
+        "--data sintel-clean@test:PATH,sintel-final@test:PATH, kitti2015@testing:PATH or "
+        "kitti2012@testing:PATH.",
+    )
+    depth_steps: Annotated[float, arg(metavar="N")] = Field(
+        default=256.0,
+        gt=0,
+        description="Steps per metre in 16-bit depth pictures: 256 in KITTI, 1000 for millimetres.",
     )
     preset: Annotated[str | None, arg(metavar="NAME")] = Field(
         default=None, description="A named set of the model's settings."
     )
-    weights: Annotated[str | None, arg(metavar="FILE")] = Field(
-        default=None, description="A file of weights (.safetensors)."
+    weights: Annotated[str | None, arg(metavar="FILE|DIR|hf:REPO")] = Field(
+        default=None,
+        description="A file of weights (.safetensors), or a hosted one, hf:OWNER/NAME[/FILE]; without it "
+        "those that come with kinema. A folder: every file of weights in it, one table.",
     )
     device: str = Field(default="auto", description="Where to compute: auto, cpu, cuda, cuda:1, ...")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
@@ -54,7 +71,7 @@ class EvaluateConfig(BaseModel):
     json_file: Annotated[Path | None, arg(name="json", metavar="FILE")] = Field(
         default=None, description="Write the result, with every pair's own, to this JSON file."
     )
-    overwrite: bool = Field(default=False, description="Replace the JSON file if it exists.")
+    overwrite: bool = Field(default=False, description="Replace files that exist.")
     quiet: Annotated[bool, arg(aliases=("-q",))] = Field(default=False, description="Print no table.")
     verbose: Annotated[bool, arg(aliases=("-v",))] = Field(
         default=False, description="Also print every pair."
@@ -72,7 +89,11 @@ class EvaluateConfig(BaseModel):
         return self
 
     def _check_files(self) -> None:
+        if self.predictions is not None and self.truth is not None and self.data is not None:
+            raise ValueError("--truth and --data both name the truth: leave one of them out")
         needed = {"--predictions": self.predictions, "--truth": self.truth, "--protocol": self.protocol}
+        if self.data is not None:  # a data set knows its truth and its protocol
+            needed = {"--predictions": self.predictions}
         missing = [option for option, value in needed.items() if value is None]
         if missing:
             raise ValueError(
@@ -80,9 +101,9 @@ class EvaluateConfig(BaseModel):
             )
         unused = {
             "MODEL": self.model,
-            "--data": self.data,
             "--preset": self.preset,
             "--weights": self.weights,
+            "--submission": self.submission,
         }
         given = [option for option, value in unused.items() if value is not None]
         if given:

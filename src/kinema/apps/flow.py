@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from kinema.apps.flow_config import FlowConfig
 from kinema.apps.flow_plan import ClipPlan, plan_outputs
 from kinema.apps.flow_writers import ClipOutput, Pair
 from kinema.apps.progress import Progress, Silent
+from kinema.apps.used_weights import used_weights
 from kinema.apps.versions import versions
 from kinema.errors import InputError, UsageError
 from kinema.inference.device import describe_device
@@ -53,6 +54,7 @@ class FlowResult:
     Attributes:
         model: its name.
         preset: the preset in use.
+        weights: name and fingerprint of the weights; see `kinema.apps.used_weights`.
         device: what it ran on, in words.
         clips: one entry per clip.
         seconds: wall time, reading and writing included.
@@ -60,6 +62,7 @@ class FlowResult:
 
     model: str
     preset: str
+    weights: Mapping[str, str | None]
     device: str
     clips: tuple[ClipResult, ...]
     seconds: float
@@ -94,7 +97,8 @@ def run(config: FlowConfig, *, progress: Progress | None = None) -> FlowResult:
     results = [_run_clip(plan, predictor, config, progress or Silent()) for plan in plans]
     result = FlowResult(
         model=config.model,
-        preset=config.preset or predictor.card.default_preset,
+        preset=predictor.origin.preset,
+        weights=used_weights(config.weights, predictor.origin.weights),
         device=describe_device(predictor.device),
         clips=tuple(results),
         seconds=time.monotonic() - started,
@@ -117,6 +121,7 @@ def report(result: FlowResult, config: FlowConfig) -> dict[str, object]:
     return {
         "model": result.model,
         "preset": result.preset,
+        **result.weights,
         "device": result.device,
         "data": [
             {

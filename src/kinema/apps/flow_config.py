@@ -95,8 +95,10 @@ class FlowConfig(BaseModel):
     preset: str | None = Field(
         default=None, description="A named set of the model's settings; of tvnet: corrected, reference."
     )
-    weights: Annotated[str | None, arg(metavar="FILE")] = Field(
-        default=None, description="A file of weights (.safetensors); tvnet needs none."
+    weights: Annotated[str | None, arg(metavar="FILE|hf:REPO")] = Field(
+        default=None,
+        description="A file of weights (.safetensors), or a hosted one, hf:OWNER/NAME[/FILE]; without it "
+        "those that come with kinema (kinema weights list). tvnet needs none.",
     )
     scales: int | None = Field(
         default=None, ge=1, le=100, description="tvnet: levels of the pyramid, as far as the frames allow."

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol, overload
+from typing import TYPE_CHECKING, Literal, Protocol, overload
 
 import numpy as np
-import torch
 
 from kinema.data.frame_list import FrameList
 from kinema.data.lidar import DepthValue
 from kinema.data.spec import DataSpec
 from kinema.errors import InputError, UsageError
 from kinema.io.poses import invert_poses
-from kinema.ops.resize import IntrinsicsConvention, resize_image, resize_intrinsics
+
+if TYPE_CHECKING:
+    from kinema.ops.resize import IntrinsicsConvention
 
 Gaps = Literal["refuse", "bridge"]
 """Whether the frames of a snippet must follow each other, or may be neighbours in a list with gaps."""
@@ -337,6 +338,10 @@ def resize_sample(
     Returns:
         The resized snippet; values are rounded to the type that they had.
     """
+    import torch  # here: files are listed and scored without it
+
+    from kinema.ops.resize import resize_image, resize_intrinsics
+
     largest = np.iinfo(sample.frames.dtype).max
     planes = torch.from_numpy(np.moveaxis(sample.frames, -1, 1).astype(np.float32))
     resized = resize_image(planes, size_hw, mode="bilinear", antialias=True)

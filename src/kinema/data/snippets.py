@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
@@ -18,7 +18,9 @@ from kinema.errors import InputError, UsageError
 from kinema.io.files import read_bytes
 from kinema.io.formats.number_lines import read_number_lines
 from kinema.io.images import read_image
-from kinema.ops.resize import IntrinsicsConvention
+
+if TYPE_CHECKING:
+    from kinema.ops.resize import IntrinsicsConvention
 
 LAYOUT = (
     "FOLDER/FRAME.jpg (the frames side by side) with FOLDER/FRAME_cam.txt, listed in train.txt and val.txt"

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Averaging = Literal["per-pixel", "per-image"]
-"""``per-pixel``: all pixels of all images weigh the same. ``per-image``: every image weighs the same."""
+Averaging = Literal[
+    "per-pixel", "per-image", "per-frame", "per-clip", "per-segment", "per-sequence", "per-snippet"
+]
+"""What weighs the same: ``per-pixel`` all pixels of all images, ``per-image`` every image. The other words
+say the same of other things: frames of clips, segments of sequences, and snippets, which have no parts."""
+
+OTHER_AVERAGING: dict[Averaging, Averaging] = {
+    "per-pixel": "per-image",
+    "per-image": "per-pixel",
+    "per-frame": "per-clip",
+    "per-clip": "per-frame",
+    "per-segment": "per-sequence",
+    "per-sequence": "per-segment",
+    "per-snippet": "per-snippet",
+}
+"""The average over the parts for the one over the wholes, and back."""
+
+POOLED: frozenset[Averaging] = frozenset({"per-pixel", "per-frame", "per-segment"})
+"""Averages in which the parts weigh the same, whichever image, clip or sequence they belong to."""
+
+State = dict[str, dict[str, list[float]]]
+"""An accumulator as plain JSON values: by image and metric, sum and count."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +130,8 @@ class Accumulator:
 
         Args:
             metric: its name.
-            averaging: ``per-pixel`` is the sum of totals over the sum of counts; ``per-image`` is the mean
-                of each image's own mean. Images without a scored pixel enter neither.
+            averaging: one of `POOLED` is the sum of totals over the sum of counts; any other is the mean of
+                each image's own mean. Images without a scored pixel enter neither.
 
         Returns:
             The average in the metric's unit; None when not one pixel was scored. NaN or infinity in any
@@ -120,9 +140,59 @@ class Accumulator:
         tallies = self._of(metric)
         if not tallies:
             return None
-        if averaging == "per-pixel":
+        if averaging in POOLED:
             return math.fsum(t.total for t in tallies) / sum(t.count for t in tallies)
         return math.fsum(t.total / t.count for t in tallies) / len(tallies)
+
+    def spread(self, metric: str) -> float | None:
+        """Measure how much the images differ.
+
+        Args:
+            metric: its name.
+
+        Returns:
+            The standard deviation of the images' own means (of the population, as published tables have it),
+            in the metric's unit; None when not one pixel was scored.
+        """
+        means = [tally.total / tally.count for tally in self._of(metric)]
+        if not means:
+            return None
+        middle = math.fsum(means) / len(means)
+        return math.sqrt(math.fsum((mean - middle) ** 2 for mean in means) / len(means))
+
+    def state(self) -> State:
+        """Turn the tallies into plain values that another process can read.
+
+        Returns:
+            Sum and count by image and metric; what `from_state` takes, to the bit.
+        """
+        return {
+            image: {name: [tally.total, tally.count] for name, tally in tallies.items()}
+            for image, tallies in self._images.items()
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Mapping[str, Sequence[float]]]) -> Accumulator:
+        """Read what `state` made.
+
+        Args:
+            state: of another accumulator.
+
+        Returns:
+            Its twin.
+        """
+        twin = cls()
+        for image, tallies in state.items():
+            twin.update(image, {name: Tally(pair[0], int(pair[1])) for name, pair in tallies.items()})
+        return twin
+
+    def reorder(self, images: Iterable[str]) -> None:
+        """Put the images into an order; averages do not depend on it, lists do.
+
+        Args:
+            images: the names of all images here, and perhaps of others.
+        """
+        self._images = {image: self._images[image] for image in images if image in self._images}
 
     def _of(self, metric: str) -> list[Tally]:
         found = (tallies.get(metric) for tallies in self._images.values())

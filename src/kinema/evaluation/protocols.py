@@ -2,117 +2,155 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
-
 from kinema.errors import UsageError
-from kinema.evaluation.accumulators import Averaging
+from kinema.evaluation.flow_protocols import FLOW_PROTOCOLS
+from kinema.evaluation.records import (
+    DepthProtocol,
+    FlowProtocol,
+    Protocol,
+    RestorationProtocol,
+    SegmentProtocol,
+    SnippetProtocol,
+    TrajectoryProtocol,
+)
 
-Rounding = Literal["none", "kitti-png"]
-"""``kitti-png``: predictions are rounded to 1/64 px and limited to what KITTI's 16-bit PNG can hold."""
+__all__ = [
+    "DEFAULT_PROTOCOLS",
+    "PROTOCOLS",
+    "Protocol",
+    "get_flow_protocol",
+    "get_protocol",
+    "protocols_for",
+]
 
+DEPTH_PROTOCOLS = (
+    DepthProtocol(
+        name="eigen-80",
+        title="Eigen test frames as GeoNet scores them: Garg's crop, to 80 m, scaled by the median",
+        data="kitti_raw@eigen_test",
+        crop="garg",
+        farthest=80.0,
+        value="velodyne_x",
+    ),
+    DepthProtocol(
+        name="eigen-50",
+        title="Eigen test frames as GeoNet scores them: Garg's crop, to 50 m, scaled by the median",
+        data="kitti_raw@eigen_test",
+        crop="garg",
+        farthest=50.0,
+        value="velodyne_x",
+    ),
+    DepthProtocol(
+        name="eigen-80-inverse",
+        title="Eigen test frames as Monodepth2 scores them: inverse depth resized, else as eigen-80",
+        data="kitti_raw@eigen_test",
+        crop="garg",
+        farthest=80.0,
+        resizing="inverse depth",
+        value="velodyne_x",
+    ),
+    DepthProtocol(
+        name="eigen-crop-80",
+        title="Eigen test frames with the crop of Eigen et al., to 80 m, scaled by the median",
+        data="kitti_raw@eigen_test",
+        crop="eigen",
+        farthest=80.0,
+        value="velodyne_x",
+    ),
+    DepthProtocol(
+        name="kitti-stereo-depth",
+        title="KITTI 2015 stereo pictures as GeoNet scores them: every pixel with disparity, to 80 m",
+        data="kitti_stereo",
+        farthest=80.0,
+        truth_within=False,
+    ),
+    DepthProtocol(
+        name="depth",
+        title="any depth, every pixel with truth, scaled by the median",
+    ),
+    DepthProtocol(
+        name="depth-metric",
+        title="any depth, every pixel with truth, in metres as predicted",
+        metrics=("abs_rel", "sq_rel", "rmse", "rmse_log", "a1", "a2", "a3"),
+        spread=(),
+        scaling="none",
+    ),
+)
 
-@dataclass(frozen=True, kw_only=True)
-class Protocol:
-    """How numbers are made from predictions. A number without the name of its protocol means nothing.
+POSE_PROTOCOLS = (
+    SnippetProtocol(
+        name="snippet-ate-5",
+        title="snippets of 5 frames as SfMLearner and GeoNet score them",
+        data="kitti_odometry@test",
+        frames=5,
+    ),
+    SnippetProtocol(
+        name="snippet-ate-3",
+        title="snippets of 3 frames as SfMLearner and GeoNet score them",
+        data="kitti_odometry@test",
+        frames=3,
+    ),
+    TrajectoryProtocol(
+        name="trajectory-sim3",
+        title="whole paths, turned, moved and scaled onto the true ones",
+        alignment="sim3",
+    ),
+    TrajectoryProtocol(
+        name="trajectory-se3",
+        title="whole paths in true units, turned and moved onto the true ones",
+        alignment="se3",
+    ),
+    TrajectoryProtocol(name="trajectory", title="whole paths as they are"),
+    SegmentProtocol(
+        name="kitti-odometry",
+        title="KITTI odometry: drift over 100 to 800 m, in true units",
+        data="kitti_odometry",
+    ),
+    SegmentProtocol(
+        name="kitti-odometry-sim3",
+        title="KITTI odometry after an alignment with scale, for a single camera",
+        data="kitti_odometry",
+        alignment="sim3",
+    ),
+)
 
-    Attributes:
-        name: as given to ``--protocol`` and written beside every number.
-        title: one line for people.
-        averaging: of every metric; `epe` is also reported under the other averaging, with that in its name.
-        metrics: names in `FLOW_METRICS`, the main one first.
-        data: label of the data set that the protocol is defined on, such as ``flyingchairs@val``.
-        rounding: what happens to a prediction before it is scored.
-        resolution: at which size prediction and truth are compared; always the truth's own, without cropping.
-    """
-
-    name: str
-    title: str
-    averaging: Averaging
-    metrics: tuple[str, ...]
-    data: str
-    rounding: Rounding = "none"
-    resolution: Literal["truth"] = "truth"
-
-    @property
-    def other_averaging(self) -> Averaging:
-        """The averaging that this protocol does not use."""
-        return "per-image" if self.averaging == "per-pixel" else "per-pixel"
-
-
-_RATES = ("out_1px", "out_3px", "out_5px")
-_SINTEL = (
-    "epe",
-    "epe_nonoccluded",
-    "epe_occluded",
-    "epe_out_of_frame",
-    "epe_s0_10",
-    "epe_s10_40",
-    "epe_s40plus",
-    "epe_reliable",
-    "fl_all",
-    *_RATES,
+RESTORATION_PROTOCOLS = (
+    RestorationProtocol(
+        name="reds4",
+        title="REDS4 in RGB, all frames and pixels, mean of the clips",
+        data="reds@reds4",
+    ),
+    RestorationProtocol(
+        name="vid4-y",
+        title="Vid4 in luma, all frames and pixels, mean of the clips",
+        data="vid4",
+        channels="y",
+    ),
+    RestorationProtocol(
+        name="vid4-rgb",
+        title="Vid4 in RGB, all frames and pixels, mean of the clips",
+        data="vid4",
+    ),
+    RestorationProtocol(
+        name="vimeo90k-y",
+        title="Vimeo-90K test clips in luma, the middle frame of each",
+        data="vimeo90k@test",
+        channels="y",
+        frames="centre",
+    ),
+    RestorationProtocol(
+        name="vimeo90k-rgb",
+        title="Vimeo-90K test clips in RGB, the middle frame of each",
+        data="vimeo90k@test",
+        frames="centre",
+    ),
+    RestorationProtocol(name="frames-rgb", title="any clips in RGB, mean of the clips"),
+    RestorationProtocol(name="frames-y", title="any clips in luma, mean of the clips", channels="y"),
 )
 
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
-    for protocol in (
-        Protocol(
-            name="middlebury",
-            title="Middlebury scenes with public truth, mean of the scenes",
-            averaging="per-image",
-            metrics=("epe", "aae", "fl_all", *_RATES),
-            data="middlebury",
-        ),
-        Protocol(
-            name="sintel",
-            title="Sintel training scenes, all pixels pooled",
-            averaging="per-pixel",
-            metrics=_SINTEL,
-            data="sintel",
-        ),
-        Protocol(
-            name="sintel-per-image",
-            title="Sintel training scenes, mean of the frames",
-            averaging="per-image",
-            metrics=_SINTEL,
-            data="sintel",
-        ),
-        Protocol(
-            name="kitti12",
-            title="KITTI 2012 training pairs, mean of the images as in its development kit",
-            averaging="per-image",
-            metrics=("epe", "epe_noc", "fl_all", "fl_noc", "out_3px_noc", *_RATES),
-            data="kitti2012",
-            rounding="kitti-png",
-        ),
-        Protocol(
-            name="chairs-val",
-            title="FlyingChairs validation pairs, all pixels pooled",
-            averaging="per-pixel",
-            metrics=("epe", "fl_all", *_RATES),
-            data="flyingchairs@val",
-        ),
-        Protocol(
-            name="rendered",
-            title="scenes that kinema renders, mean of the pairs",
-            averaging="per-image",
-            metrics=(
-                "epe",
-                "epe_nonoccluded",
-                "epe_occluded",
-                "epe_out_of_frame",
-                "epe_s0_10",
-                "epe_s10_40",
-                "epe_s40plus",
-                "fl_all",
-                *_RATES,
-            ),
-            data="procedural",
-        ),
-    )
+    for protocol in (*FLOW_PROTOCOLS, *DEPTH_PROTOCOLS, *POSE_PROTOCOLS, *RESTORATION_PROTOCOLS)
 }
 """Every protocol by name."""
 
@@ -120,8 +158,21 @@ DEFAULT_PROTOCOLS: dict[str, str] = {
     "middlebury": "middlebury",
     "sintel": "sintel",
     "kitti2012": "kitti12",
+    "kitti2015": "kitti15",
     "flyingchairs": "chairs-val",
+    "flyingchairs2": "pixels",
+    "flyingthings": "pixels",
+    "flyingthings_subset": "pixels",
+    "custom": "pixels",
     "procedural": "rendered",
+    "reds": "reds4",
+    "vid4": "vid4-y",
+    "vimeo90k": "vimeo90k-y",
+    "paired": "frames-rgb",
+    "kitti_raw": "eigen-80",
+    "kitti_stereo": "kitti-stereo-depth",
+    "kitti_odometry": "snippet-ate-5",
+    "posed": "depth",
 }
 """The protocol of each data set family when none is named."""
 
@@ -143,20 +194,32 @@ def get_protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
-def round_prediction(flow: np.ndarray, rounding: Rounding) -> np.ndarray:
-    """Give a prediction the precision that the protocol's file format would leave it.
+def get_flow_protocol(name: str) -> FlowProtocol:
+    """Look a protocol of optical flow up.
 
     Args:
-        flow: (H, W, 2) pixels.
-        rounding: the protocol's rule.
+        name: its name.
 
     Returns:
-        (H, W, 2); the same array when nothing is to be done.
+        The record.
+
+    Raises:
+        UsageError: when there is none of that name, or it scores something else.
     """
-    if rounding == "none":
-        return flow
-    # 16 bits with an offset of 2^15 and 64 steps per pixel: -512 to 511.98 px.
-    stored = np.clip(np.rint(flow.astype(np.float64) * 64.0), -(2**15), 2**15 - 1) / 64.0
-    # The limits must not make an ordinary number of an infinite one.
-    rounded: np.ndarray = np.where(np.isfinite(flow), stored, flow)
-    return rounded
+    protocol = get_protocol(name)
+    if not isinstance(protocol, FlowProtocol):
+        flows = ", ".join(protocols_for("flow"))
+        raise UsageError(f"--protocol {name}: scores {protocol.task}, not flow; choose from {flows}")
+    return protocol
+
+
+def protocols_for(task: str) -> tuple[str, ...]:
+    """List the protocols of a task.
+
+    Args:
+        task: ``flow``, ``depth``, ``pose`` or ``restoration``.
+
+    Returns:
+        Their names.
+    """
+    return tuple(name for name, protocol in PROTOCOLS.items() if protocol.task == task)

@@ -1,29 +1,41 @@
-"""Scoring predicted flows by a protocol, beside zero flow as a yardstick."""
+"""Scores of single items, averaged by a protocol, beside a trivial prediction as a yardstick."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypedDict
 
-import numpy as np
-
-from kinema.data.sample import FlowTruth
 from kinema.errors import InputError
-from kinema.evaluation.accumulators import Accumulator
-from kinema.evaluation.flow_metrics import flow_tallies, nonfinite_pixels
-from kinema.evaluation.protocols import Protocol, round_prediction
+from kinema.evaluation.accumulators import Accumulator, State, Tally
+from kinema.evaluation.records import FlowProtocol, Protocol
 
 Metrics = dict[str, float | None]
-"""Averages by name; None where not one pixel could be scored."""
+"""Averages by name; None where nothing could be scored."""
 
 
 @dataclass(frozen=True)
-class PairScore:
-    """One pair's own numbers.
+class ItemScore:
+    """What one pair, image, sequence or clip adds.
 
     Attributes:
-        name: of the pair.
-        metrics: averages over this pair's pixels; those that it has no mask for are absent.
+        tallies: sum and count per metric; a metric that the item has no mask for is left out.
+        yardstick: the same for the protocol's trivial prediction; empty where there is none.
+        bad: how many of the scored parts have a prediction that is not a number.
+    """
+
+    tallies: Mapping[str, Tally]
+    yardstick: Mapping[str, Tally] = field(default_factory=dict)
+    bad: int = 0
+
+
+@dataclass(frozen=True)
+class ItemResult:
+    """One item's own numbers.
+
+    Attributes:
+        name: of the item.
+        metrics: averages over it; those that it has no mask for are absent.
         seconds: time of the model; None for files.
     """
 
@@ -32,107 +44,107 @@ class PairScore:
     seconds: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluationResult:
-    """Numbers that carry the protocol that made them.
+class ScorerState(TypedDict):
+    """A scorer as plain JSON values."""
 
-    Attributes:
-        protocol: how they were made.
-        model: what was evaluated, such as ``tvnet`` or the folder of predictions.
-        data: on what: label and path.
-        metrics: averages by the protocol; and `epe` under the other averaging, with that in its name.
-        zero_flow: the same averages for a flow of zero everywhere.
-        counts: pairs, pixels, and what each metric rests on.
-        seconds_per_pair: mean time of the model, without its first pair when there are more; None for files.
-        settings: of the model and the protocol.
-        versions: of the software.
-        notes: what a reader must know: a partial copy, grey frames, another split than the protocol's.
-        pairs: each pair's own numbers, in the order they were scored.
-    """
-
-    protocol: Protocol
-    model: str
-    data: str
-    metrics: Metrics
-    zero_flow: Metrics
-    counts: Mapping[str, object]
-    seconds_per_pair: float | None = None
-    settings: Mapping[str, object] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    pairs: tuple[PairScore, ...] = ()
-
-    def to_json(self) -> dict[str, object]:
-        """Turn the result into plain JSON values.
-
-        Returns:
-            The keys that every result has first; rates are in percent, lengths in pixels, times in seconds.
-        """
-        return {
-            "protocol": self.protocol.name,
-            "model": self.model,
-            "data": self.data,
-            "metrics": self.metrics,
-            "counts": dict(self.counts),
-            "versions": dict(self.versions),
-            "settings": {
-                **self.settings,
-                "averaging": self.protocol.averaging,
-                "resolution": self.protocol.resolution,
-                "rounding": self.protocol.rounding,
-            },
-            "zero_flow": self.zero_flow,
-            "seconds_per_pair": self.seconds_per_pair,
-            "notes": list(self.notes),
-            "pairs": [asdict(pair) for pair in self.pairs],
-        }
+    predicted: State
+    yardstick: State
+    bad: dict[str, int]
+    seconds: dict[str, float]
 
 
-class FlowScorer:
-    """Collects the scores of predicted flows, and of zero flow on the same truth.
+class Scorer:
+    """Collects scores by a protocol.
 
     Args:
-        protocol: how to score.
+        protocol: how items are averaged.
     """
 
     def __init__(self, protocol: Protocol) -> None:
         self.protocol = protocol
         self._predicted = Accumulator()
-        self._zero = Accumulator()
-        self._nonfinite: dict[str, int] = {}
+        self._yardstick = Accumulator()
+        self._bad: dict[str, int] = {}
+        self._seconds: dict[str, float] = {}
 
-    def add(self, predicted: np.ndarray, truth: FlowTruth) -> None:
-        """Score one pair.
+    def __len__(self) -> int:
+        return len(self._predicted)
+
+    def add_score(self, name: str, score: ItemScore, *, seconds: float | None = None) -> None:
+        """Add one item.
 
         Args:
-            predicted: (H, W, 2) pixels, of the truth's size.
-            truth: its name must be unique in this evaluation.
+            name: unique in this evaluation.
+            score: its numbers.
+            seconds: time of the model.
 
         Raises:
-            InputError: when the sizes differ.
+            ValueError: when the item was added before.
         """
-        bad = nonfinite_pixels(predicted, truth)
-        if bad:
-            self._nonfinite[truth.name] = bad
-        rounded = round_prediction(predicted, self.protocol.rounding)
-        metrics = self.protocol.metrics
-        self._predicted.update(truth.name, flow_tallies(rounded, truth, metrics=metrics))
-        self._zero.update(truth.name, flow_tallies(np.zeros_like(truth.flow), truth, metrics=metrics))
+        self._predicted.update(name, score.tallies)
+        if score.yardstick:
+            self._yardstick.update(name, score.yardstick)
+        if score.bad:
+            self._bad[name] = score.bad
+        if seconds is not None:
+            self._seconds[name] = seconds
 
-    def merge(self, other: FlowScorer) -> None:
-        """Add the pairs of another scorer of the same protocol.
+    def merge(self, other: Scorer) -> None:
+        """Add the items of another scorer of the same protocol.
 
         Args:
             other: left as it is.
 
         Raises:
-            ValueError: when a pair is in both, or the protocols differ.
+            ValueError: when an item is in both, or the protocols differ.
         """
         if other.protocol != self.protocol:
             raise ValueError(f"cannot merge {other.protocol.name} into {self.protocol.name}")
         self._predicted.merge(other._predicted)
-        self._zero.merge(other._zero)
-        self._nonfinite.update(other._nonfinite)
+        self._yardstick.merge(other._yardstick)
+        self._bad.update(other._bad)
+        self._seconds.update(other._seconds)
+
+    def reorder(self, names: Iterable[str]) -> None:
+        """Put the items into an order; averages do not depend on it, lists do.
+
+        Args:
+            names: of all items here, and perhaps of others.
+        """
+        order = list(names)
+        self._predicted.reorder(order)
+        self._yardstick.reorder(order)
+        self._bad = {name: self._bad[name] for name in order if name in self._bad}
+
+    def state(self) -> ScorerState:
+        """Turn everything into plain values that another process can read.
+
+        Returns:
+            What `from_state` takes, to the bit.
+        """
+        return ScorerState(
+            predicted=self._predicted.state(),
+            yardstick=self._yardstick.state(),
+            bad=dict(self._bad),
+            seconds=dict(self._seconds),
+        )
+
+    @classmethod
+    def from_state(cls, protocol: Protocol, state: ScorerState) -> Scorer:
+        """Read what `state` made.
+
+        Args:
+            protocol: of the scorer.
+            state: of it.
+
+        Returns:
+            Its twin.
+        """
+        twin = cls(protocol)
+        twin._predicted = Accumulator.from_state(state["predicted"])
+        twin._yardstick = Accumulator.from_state(state["yardstick"])
+        twin._bad, twin._seconds = dict(state["bad"]), dict(state["seconds"])
+        return twin
 
     def check(self, *, source: str) -> None:
         """Refuse to average when there is nothing to average, or when a prediction is not a number.
@@ -141,69 +153,99 @@ class FlowScorer:
             source: what made the predictions, for the message.
 
         Raises:
-            InputError: when no pixel was scored, or any scored pixel's prediction is NaN, infinite or
-                unknown. A mean over the remaining pixels would hide it.
+            InputError: when nothing was scored, or any scored prediction is NaN, infinite or unknown. A mean
+                over the rest would hide it.
         """
-        if self._nonfinite:
-            first, pixels = next(iter(self._nonfinite.items()))
-            flows = f"{len(self._nonfinite)} of {len(self._predicted)} predicted flows"
+        item, part = self.protocol.item, self.protocol.part
+        if self._bad:
+            first, count = next(iter(self._bad.items()))
+            told = f"{len(self._bad)} of {len(self)} {_predicted(self.protocol)}"
             raise InputError(
-                f"{source}: {flows} are NaN, infinite or unknown at pixels with truth "
-                f"({sum(self._nonfinite.values())} pixels; first: {first} with {pixels}); "
+                f"{source}: {told} are NaN, infinite or unknown at {part} with truth "
+                f"({sum(self._bad.values())} {part}; first: {first} with {count}); "
                 "no average is reported, since leaving them out would hide them"
             )
         if self._predicted.count(self.protocol.metrics[0]).pixels == 0:
             raise InputError(
-                f"{source}: not one pixel with truth was scored; check that the true flow is valid somewhere"
+                f"{source}: not one {part.removesuffix('s')} with truth was scored in {len(self)} {item}; "
+                f"check that {_why_nothing(self.protocol)}"
             )
 
     def metrics(self) -> Metrics:
         """Average the predictions' scores.
 
         Returns:
-            By the protocol's averaging, and `epe` by the other one.
+            By the protocol's averaging; where it says so also by the other one, and with their spread.
         """
         return self._averages(self._predicted)
 
-    def zero_flow(self) -> Metrics:
-        """Average the scores of zero flow.
+    def yardstick(self) -> Metrics:
+        """Average the scores of the protocol's trivial prediction.
 
         Returns:
-            The same names as `metrics`.
+            The same names as `metrics`; empty where the protocol has none.
         """
-        return self._averages(self._zero)
+        return self._averages(self._yardstick) if len(self._yardstick) else {}
 
     def counts(self) -> dict[str, object]:
         """Count what the averages rest on.
 
         Returns:
-            ``pairs`` and ``pixels`` of the main metric, and both for every metric.
+            Items and parts of the main metric, and both for every metric, named as the protocol names them.
         """
+        item, part = self.protocol.item, self.protocol.part
         counted = {name: self._predicted.count(name) for name in self.protocol.metrics}
+        main = counted[self.protocol.metrics[0]]
         return {
-            "pairs": len(self._predicted),
-            "pixels": counted[self.protocol.metrics[0]].pixels,
-            "by_metric": {name: {"pairs": c.images, "pixels": c.pixels} for name, c in counted.items()},
+            item: len(self),
+            part: main.pixels,
+            "by_metric": {name: {item: c.images, part: c.pixels} for name, c in counted.items()},
         }
 
-    def pairs(self, *, seconds: Sequence[float] | None = None) -> tuple[PairScore, ...]:
-        """List each pair's own averages.
-
-        Args:
-            seconds: time of the model for each pair, in the order they were scored.
+    def items(self) -> tuple[ItemResult, ...]:
+        """List each item's own averages.
 
         Returns:
-            In the order they were scored.
+            In the order they were added, or that of `reorder`.
         """
-        times = seconds if seconds is not None else [None] * len(self._predicted)
         return tuple(
-            PairScore(name, {m: t.total / t.count if t.count else None for m, t in tallies.items()}, time)
-            for (name, tallies), time in zip(self._predicted.images(), times, strict=True)
+            ItemResult(
+                name,
+                {metric: t.total / t.count if t.count else None for metric, t in tallies.items()},
+                self._seconds.get(name),
+            )
+            for name, tallies in self._predicted.images()
         )
 
     def _averages(self, scores: Accumulator) -> Metrics:
         protocol = self.protocol
         averages = {name: scores.result(name, averaging=protocol.averaging) for name in protocol.metrics}
         other = protocol.other_averaging
-        averages[f"epe_{other.replace('-', '_')}"] = scores.result("epe", averaging=other)
+        for name in protocol.both:
+            averages[f"{name}_{other.replace('-', '_')}"] = scores.result(name, averaging=other)
+        for name in protocol.spread:
+            averages[f"{name}_std"] = scores.spread(name)
+        if isinstance(protocol, FlowProtocol) and protocol.largest_epe is not None:
+            limit = protocol.largest_epe
+            for name, value in averages.items():
+                if name.startswith("epe") and value is not None:
+                    averages[name] = min(value, limit)
         return averages
+
+
+def _predicted(protocol: Protocol) -> str:
+    return {
+        "flow": "predicted flows",
+        "depth": "predicted depth maps",
+        "pose": "predicted paths",
+        "restoration": "restored clips",
+    }[protocol.task]
+
+
+def _why_nothing(protocol: Protocol) -> str:
+    return {
+        "flow": "the true flow is valid somewhere",
+        "depth": "the true depth is known somewhere inside the protocol's crop and range",
+        "pose": "the true path is long enough for the protocol",
+        "restoration": "the clips hold frames",
+    }[protocol.task]

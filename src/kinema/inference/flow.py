@@ -7,7 +7,7 @@ flow back at the size of the frames, in their pixels.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, cast, overload, runtime_checkable
@@ -53,6 +53,21 @@ class FlowPrediction:
     backward: np.ndarray | None = None
     occluded: np.ndarray | None = None
     confidence: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a model was built from.
+
+    Attributes:
+        preset: the settings in use, by name; what a file of weights says counts where nothing was asked for.
+        options: single settings over it, asked for or from the file of weights.
+        weights: the file; None for a model without weights, or with random ones.
+    """
+
+    preset: str
+    options: Mapping[str, object] = field(default_factory=dict)
+    weights: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +119,7 @@ class FlowPredictor:
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         tile: compute in overlapping squares of this side in pixels, to bound the memory of large frames.
         max_side: compute with the longer side of the frames reduced to this many pixels.
+        origin: what the model was built from; None for the card's defaults.
 
     Raises:
         UsageError: when device, precision, tile or max_side cannot be had.
@@ -118,12 +134,14 @@ class FlowPredictor:
         precision: str = "auto",
         tile: int | None = None,
         max_side: int | None = None,
+        origin: Origin | None = None,
     ) -> None:
         if tile is not None and tile < MIN_TILE:
             raise UsageError(f"tile is {tile}: a tile has at least {MIN_TILE} pixels a side")
         if max_side is not None and max_side < 1:
             raise UsageError(f"max_side is {max_side}: the longest side has at least 1 pixel")
         self.card = card
+        self.origin = origin if origin is not None else Origin(card.default_preset)
         self.device = resolve_device(device)
         self.dtype = resolve_precision(precision, device=self.device, card=card)
         self.tile = tile

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kinema.errors import InputError, UsageError
-from kinema.inference.flow import FlowPredictor
+from kinema.inference.flow import FlowPredictor, Origin
 from kinema.inference.frames import Frame
 from kinema.io.checkpoints import load_tensors
 from kinema.io.formats.tf_bundle import bundle_prefix
@@ -93,7 +93,15 @@ def load(
     model = entry.builder(preset, options or {})
     if stored is not None:
         _put_in(model, stored, f"{card.name} (preset {preset or card.default_preset})")
-    predictor = FlowPredictor(model, card, device=device, precision=precision, tile=tile, max_side=max_side)
+    predictor = FlowPredictor(
+        model,
+        card,
+        device=device,
+        precision=precision,
+        tile=tile,
+        max_side=max_side,
+        origin=Origin(preset or card.default_preset, options or {}, stored.path if stored else None),
+    )
     if isinstance(model, ReducesPrecision) and predictor.dtype != torch.float32:
         model.reduce_precision(predictor.dtype)
     return predictor
