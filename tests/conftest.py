@@ -17,6 +17,7 @@ install_import_hook(
     [
         "kinema.ops.grid",
         "kinema.ops.warp",
+        "kinema.ops.affine",
         "kinema.ops.resize",
         "kinema.ops.occlusion",
         "kinema.ops.tiling",
@@ -26,8 +27,12 @@ install_import_hook(
         "kinema.models.tvnet",
         "kinema.losses.supervised_flow",
         "kinema.losses.unsupervised_flow",
-        "kinema.losses.pyramid_flow",
-        "kinema.data.transforms",
+        "kinema.data.transforms.colour",
+        "kinema.data.transforms.edvr",
+        "kinema.data.transforms.eigen_colour",
+        "kinema.data.transforms.geonet",
+        "kinema.data.transforms.pairs",
+        "kinema.data.transforms.views",
         "kinema.inference.flow",
         "kinema.inference.tiles",
         "kinema.outputs",
@@ -70,11 +75,12 @@ def shared() -> Path:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many tests had no reference data, so that a green run cannot hide them."""
-    skipped = [
-        r for r in terminalreporter.stats.get("skipped", []) if "needs reference data" in str(r.longrepr)
-    ]
-    if skipped:
-        terminalreporter.write_line(
-            f"{len(skipped)} tests skipped: reference data absent (set KINEMA_SHARED)"
-        )
+    """Say how many tests lacked what they need, so that a green run cannot hide them."""
+    for need, told in (
+        ("needs reference data", "reference data absent (set KINEMA_SHARED)"),
+        ("needs tensorflow", "tensorflow absent (pip install 'kinema[tensorflow]')"),
+    ):
+        reports = terminalreporter.stats.get("skipped", [])
+        skipped = [report for report in reports if need in str(report.longrepr)]
+        if skipped:
+            terminalreporter.write_line(f"{len(skipped)} tests skipped: {told}")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -16,7 +19,12 @@ from kinema._version import __version__
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
-LARGEST_WHEEL = 1_000_000  # bytes: code and bundled weights, never data
+LARGEST_CODE, LARGEST_WEIGHTS = 1_000_000, 60_000_000  # bytes in the wheel, which holds no data
+# Weights as a version may ship them, of a model that needs none: they cannot be in the way of real ones.
+CARD = {"file": "tvnet-reference.safetensors", "sha256": hashlib.sha256(b"weights").hexdigest()} | {
+    "model": "tvnet", "preset": "reference", "tensors": 1, "parameters": 1, "precision": "float16",
+    "recipe": "tvnet-test", "data": "none", "steps": 7, "kinema": __version__, "licence": "Apache-2.0",
+}  # fmt: skip
 
 
 def _run(*command: str | Path, cwd: Path) -> str:
@@ -37,9 +45,16 @@ def _run(*command: str | Path, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built by way of the source distribution as for a release."""
-    out = tmp_path_factory.mktemp("dist")
-    _run(sys.executable, "-m", "build", "--outdir", out, ROOT, cwd=out)
+    """The wheel, built by way of the source distribution as for a release, with weights and their card."""
+    tree, out = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("dist")
+    shutil.copytree(ROOT / "src", tree / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    for path in ROOT.iterdir():
+        if path.is_file():
+            shutil.copy(path, tree)
+    weights = tree / "src" / "kinema" / "weights"
+    (weights / CARD["file"]).write_bytes(b"weights")
+    (weights / CARD["file"]).with_suffix(".json").write_text(json.dumps(CARD))
+    _run(sys.executable, "-m", "build", "--outdir", out, tree, cwd=out)
     return next(out.glob("*.whl"))
 
 
@@ -57,10 +72,16 @@ def clean(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_the_wheel_holds(wheel: Path):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
+        sizes = {info.filename: info.compress_size for info in archive.infolist()}
         packaged = {name for name in names if name.endswith(".py")}
         notice = archive.read(next(n for n in names if n.endswith("licenses/NOTICE"))).decode()
     assert wheel.name == f"kinema-{__version__}-py3-none-any.whl"
-    assert wheel.stat().st_size < LARGEST_WHEEL
+    weights = {name for name in names if name.startswith("kinema/weights/") and not name.endswith(".py")}
+    assert sum(sizes[name] for name in weights) < LARGEST_WEIGHTS
+    assert sum(sizes.values()) - sum(sizes[name] for name in weights) < LARGEST_CODE
+    present = {path.name for path in (ROOT / "src/kinema/weights").iterdir() if path.suffix != ".py"}
+    files = {name for name in present if name.endswith((".safetensors", ".json"))}
+    assert weights == {f"kinema/weights/{name}" for name in {*files, CARD["file"], "tvnet-reference.json"}}
     assert "kinema/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert "Apache License" in notice
@@ -81,6 +102,12 @@ def test_nothing_but_the_requirements_is_needed(clean: Path, tmp_path: Path):
     assert str(ROOT) not in _run(
         clean / "python", "-c", "import kinema; print(kinema.__file__)", cwd=tmp_path
     )
+
+
+def test_the_weights_are_found_where_they_are_installed(clean: Path, tmp_path: Path):
+    listed = _run(clean / "kinema", "weights", "list", cwd=tmp_path)
+    assert f"tvnet reference: 0.0 KiB, tvnet-test, 7 steps, kinema {__version__}, Apache-2.0\n" in listed
+    assert "damaged" not in listed
 
 
 def test_flow_of_a_pair(clean: Path, tmp_path: Path):

@@ -11,8 +11,10 @@ import torch
 
 from helpers import runs, tiny_flow  # noqa: F401  it makes its recipe known
 from helpers.command import Command
+from kinema.engine import state as state_module
+from kinema.engine.config import GROUPS, LoopConfig
 from kinema.engine.state import load_state
-from kinema.io.checkpoints import load_tensors
+from kinema.io.checkpoints import load_tensors, save_tensors
 from kinema.recipes import RECIPES
 
 
@@ -78,6 +80,15 @@ def test_every_field_can_be_set(finished):
             ["nothing.safetensors", "no such file"],
         ),
         (["tiny-flow", "--out", "/proc/x"], ["/proc/x"]),
+        (["pwcnet-rendered", "--crops", "abc"], ["--crops: 'abc' is no HEIGHTxWIDTH:SHARE"]),
+        (["tiny-flow", "--schedule", "cosine"], ["--schedule cosine needs --periods"]),
+        (["tiny-flow", "--rate-factors", "x"], ["--rate-factors: 'x' is no NAME:FACTOR"]),
+        (
+            ["tiny-flow", "--rate-factors", "dcn*:0.1", "--out", "{tmp}/x"],
+            ["--rate-factors: no parameter is named dcn*"],
+        ),
+        (["tiny-flow", "--recompute", "dcn*", "--out", "{tmp}/x"], ["--recompute: no part", "features"]),
+        (["tiny-flow", "--trackers", "paper", "--out", "{tmp}/x"], ["--trackers paper", "tensorboard"]),
     ],
 )
 def test_mistakes_are_one_line(words, says, kinema, tmp_path):
@@ -225,3 +236,87 @@ def test_workers_that_die_again_and_again_end_the_run_cleanly(tmp_path):
     assert re.search(r"the data from step [67] on was killed 3 times", err.splitlines()[-1])
     assert f"--resume {tmp_path / 'run'}" in err.splitlines()[-1]
     assert runs.final(tmp_path / "run").step in (6, 7)
+
+
+def test_a_rate_that_depends_on_the_end_keeps_it(tmp_path, kinema):
+    run = tmp_path / "run"
+    kinema.done("train", "tiny-flow", "--steps", 4, "--schedule", "onecycle", "--out", run)
+    ended = kinema("train", "--resume", run, "--steps", 9)
+    assert ended.status == 2
+    assert "would have had another rate than it had" in ended.err
+    ended = kinema("train", "--resume", run, "--release")
+    assert ended.status == 2
+    assert "has an end of its own (--schedule onecycle)" in ended.err
+    words = ("--schedule", "multistep", "--milestones", "3")
+    kinema.done("train", "tiny-flow", "--steps", 4, *words, "--out", tmp_path / "steps")
+    kinema.done("train", "--resume", tmp_path / "steps", "--steps", 6)  # nothing before has changed
+    rates = [line["lr"] for line in runs.lines(tmp_path / "steps")]
+    assert rates == pytest.approx([2e-3 / 3, 4e-3 / 3, 2e-3, 1e-3, 1e-3, 1e-3])
+
+
+def test_a_state_of_the_version_before_goes_on(finished, kinema):
+    """It had one best validation, counted nothing, and did not know the newer settings."""
+    state = runs.final(finished)
+    old = {"groups": state.settings["groups"], "best": state.settings["best"][0]}
+    config = {n: v for n, v in state.config.items() if n not in ("schedule", "accumulate", "first_only")}
+    text = json.dumps(
+        {
+            "format": "kinema-state-1",
+            "step": state.step,
+            "settings": old,
+            "recipe": state.recipe,
+            "config": config,
+            "version": "0",
+        },
+        sort_keys=True,
+    )
+    digest = state_module._digest(state.tensors, text)
+    save_tensors(
+        finished / "states" / "000000004.safetensors",
+        state.tensors,
+        metadata={"state": text, "digest": digest},
+    )
+    kinema.done("train", "--resume", finished, "--steps", 6)
+    after = runs.final(finished)
+    assert after.step == 6
+    assert after.settings["best"][0]["step"] in (4, 6)
+    kinema.done("train", "tiny-flow", "--steps", 6, "--out", finished.parent / "whole")
+    assert [n for n in runs.differing(after, runs.final(finished.parent / "whole")) if n != "settings"] == []
+
+
+def test_a_state_of_a_version_to_come_is_refused(finished, kinema):
+    path = finished / "states" / "000000004.safetensors"
+    tensors, facts = load_tensors(path)
+    text = facts["state"].replace("kinema-state-2", "kinema-state-9")
+    save_tensors(path, tensors, metadata={"state": text, "digest": state_module._digest(tensors, text)})
+    (finished / "states" / "000000003.safetensors").unlink()
+    ended = kinema("train", "--resume", finished, "--steps", 6)
+    assert ended.status == 2
+    assert "was saved as kinema-state-9; this version reads kinema-state-2 and kinema-state-1" in ended.err
+
+
+def test_a_run_begun_anew_leaves_nothing_of_the_old_one(tmp_path, kinema):
+    run = tmp_path / "run"
+    kinema.done("train", "tiny-flow", "--keep-best", 3, "--validate-every", 1, "--out", run)
+    (run / "mine.txt").write_text("kept")
+    assert len(list((run / "best").iterdir())) == 3
+    kinema.done("train", "tiny-flow", "--steps", 2, "--picture-every", 0, "--out", run, "--overwrite")
+    left = sorted(path.name for path in run.rglob("*") if path.is_file())
+    assert left == [
+        "000000002.safetensors",
+        "best.safetensors",
+        "config.json",
+        "last.safetensors",
+        "log.jsonl",
+        "mine.txt",
+    ]
+
+
+def test_help_is_in_groups(kinema):
+    out = kinema.done("train", "tiny-flow", "--help").out
+    titles = ["the run:", "device and memory:", "optimiser:", "schedule of the learning rate:"]
+    places = [out.index(title) for title in titles]
+    assert places == sorted(places)
+    for name in LoopConfig.model_fields:
+        assert name.replace("_", "-") in out, name
+    assert {name for names in GROUPS.values() for name in names} <= set(LoopConfig.model_fields)

@@ -10,8 +10,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from kinema.engine.contracts import CountsAhead
 from kinema.errors import KinemaError
-from kinema.losses.pyramid_flow import LEVELS, REFERENCE_PIXELS, multiscale_errors
+from kinema.losses.supervised_flow import REFERENCE_PIXELS, multiscale_errors
+from kinema.models.pwcnet import LEVELS
 from kinema.recipes import RECIPES, find_recipe
 from kinema.recipes.pwcnet import PwcnetConfig
 
@@ -45,6 +47,7 @@ def test_what_the_issue_asks_for():
     assert (config.optimizer, config.precision, config.channels_last) == ("adamw", "bf16", True)
     assert config.occluded_from == config.steps // 5
     assert config.validation_pairs == 200
+    assert (config.matching, config.shifts_until) == ("cosine", 1000)
     sizes = [(crop.height, crop.width) for crop in config.crop_shares()]
     assert (sizes[0], sizes[-1]) == ((256, 320), (448, 768))
 
@@ -53,19 +56,17 @@ def levels(size_hw, value=0.0):
     return [torch.full((2, 2, size_hw[0] >> n, size_hw[1] >> n), value) for n in LEVELS]
 
 
-UNITS = [20.0] * 5
-
-
-def test_multiscale_by_hand():
+@pytest.mark.parametrize("downsampling", ["area", "triangle"])
+def test_multiscale_by_hand(downsampling):
     truth = torch.zeros(2, 2, 128, 64)
     truth[:, 0] = 60.0
     weight = torch.ones(2, 1, 128, 64)
-    got = multiscale_errors(levels((128, 64)), truth, weight, units=UNITS)
+    got = multiscale_errors(levels((128, 64)), truth, weight=weight, downsampling=downsampling)
     each = np.sqrt(3.0**2 + 0.01)
     cells = [2 * (128 >> n) * (64 >> n) for n in LEVELS]
     expected = [a * n * each for a, n in zip((0.32, 0.08, 0.02, 0.01, 0.005), cells, strict=True)]
     assert [float(one) for one in got] == pytest.approx(expected)
-    robust = multiscale_errors(levels((128, 64)), truth, weight, units=UNITS, robust=True)
+    robust = multiscale_errors(levels((128, 64)), truth, weight=weight, penalty="robust")
     assert float(robust[0]) == pytest.approx(0.32 * cells[0] * 3.01**0.4)
 
 
@@ -77,7 +78,8 @@ def test_what_weighs_nothing_teaches_nothing():
     changed[:, :, :, 32:] = 1e6
     pyramid = [level.requires_grad_() for level in levels((64, 64))]
     one, other = (
-        torch.stack(multiscale_errors(pyramid, given, weight, units=UNITS)) for given in (truth, changed)
+        torch.stack(multiscale_errors(pyramid, given, weight=weight, downsampling="area"))
+        for given in (truth, changed)
     )
     assert torch.equal(one, other)
     one.sum().backward()
@@ -86,20 +88,29 @@ def test_what_weighs_nothing_teaches_nothing():
     assert one[0] == 0  # half of the only cell of level 6 is unknown: more than a third
 
 
-def test_nothing_known_is_no_error_and_finite():
+@pytest.mark.parametrize("downsampling", ["area", "triangle", "subsample"])
+@pytest.mark.parametrize("epsilon", [0.01, 0.0])
+def test_nothing_known_is_no_error_and_finite(downsampling, epsilon):
     pyramid = [level.requires_grad_() for level in levels((64, 64))]
-    loss = sum(multiscale_errors(pyramid, torch.zeros(2, 2, 64, 64), torch.zeros(2, 1, 64, 64), units=UNITS))
-    loss.backward()
-    assert loss == 0
-    assert all(torch.isfinite(level.grad).all() for level in pyramid)
+    truth, weight = torch.zeros(2, 2, 64, 64), torch.zeros(2, 1, 64, 64)
+    for penalty in ("l2", "robust"):
+        loss = sum(
+            multiscale_errors(
+                pyramid, truth, weight=weight, downsampling=downsampling, penalty=penalty, epsilon=epsilon
+            )
+        )
+        loss.backward()
+        assert loss == 0
+        assert all(torch.isfinite(level.grad).all() for level in pyramid)
 
 
-def test_the_average_of_a_batch_does_not_depend_on_its_crops():
+@pytest.mark.parametrize("downsampling", ["area", "triangle"])
+def test_the_average_of_a_batch_does_not_depend_on_its_crops(downsampling):
     """Per counted pixel a large and a small crop weigh the same."""
     means = []
     for size in ((64, 64), (128, 192)):
         truth, weight = torch.full((2, 2, *size), 4.0), torch.ones(2, 1, *size)
-        sums = multiscale_errors(levels(size), truth, weight, units=UNITS)
+        sums = multiscale_errors(levels(size), truth, weight=weight, downsampling=downsampling)
         means.append(float(sum(sums)) / (float(weight.sum()) / REFERENCE_PIXELS))
     assert means[0] == pytest.approx(means[1])
 
@@ -130,6 +141,35 @@ def test_rendered_batches_are_functions_of_step_and_slot(tiny_pwcnet):
     assert not torch.equal(whole["flow"][0], whole["flow"][1])
 
 
+def test_at_first_frame_2_is_another_window_of_frame_1():
+    words = {
+        "crops": "64x64:1,64x128:1",
+        "batch_size": 2,
+        "workers": 0,
+        "device": "cpu",
+        "validation_pairs": 1,
+    }
+    source = PwcnetConfig(**words, shifts_until=3).build().source
+    plain = PwcnetConfig(**words).build().source
+    for step in range(3):
+        batch, second = source.batch(step, range(2)), source.batch(step, range(1, 2))
+        assert batch["image1"].shape[-2:] == source.size_hw(step)
+        assert batch["valid"].all()
+        flow = batch["flow"]
+        assert torch.equal(flow, flow[..., :1, :1].round().expand_as(flow))
+        for name, tensor in batch.items():
+            assert torch.equal(tensor[1:], second[name]), name
+    assert torch.equal(source.batch(3, range(2))["image2"], plain.batch(3, range(2))["image2"])
+
+
+def test_settings_of_runs_before_there_was_a_beginning_mean_what_they_meant():
+    """A saved run without the newer settings goes on as it was."""
+    config = PwcnetConfig()
+    assert (config.shifts_until, config.matching, config.loss_mean, config.downsampling) == (
+        0, "product", "pixels", "area"
+    )  # fmt: skip
+
+
 def test_hidden_points_weigh_nothing_at_first(tiny_pwcnet):
     batch = source_batch = dict(tiny_pwcnet.source.batch(0, range(2)))
     batch["hidden"] = torch.zeros_like(batch["hidden"])
@@ -142,6 +182,22 @@ def test_hidden_points_weigh_nothing_at_first(tiny_pwcnet):
         late = [float(tiny_pwcnet.losses(network, b, step=5)["level2"].total) for b in (batch, wrong)]
     assert early[0] == early[1]
     assert late[1] > 2 * late[0]
+
+
+def test_counts_are_known_before_the_network_has_run(tiny_pwcnet):
+    batch = dict(tiny_pwcnet.source.batch(0, range(2)))
+    batch["hidden"][..., :20, :] = True
+    assert isinstance(tiny_pwcnet, CountsAhead)
+    for step in (0, 5):
+        with torch.no_grad():
+            terms = tiny_pwcnet.losses(tiny_pwcnet.network, batch, step=step)
+        ahead = tiny_pwcnet.counts(batch, step=step)
+        assert list(ahead) == list(terms)
+        assert all(torch.equal(ahead[name], term.count) for name, term in terms.items())
+    visible = batch["valid"] & ~batch["hidden"]
+    assert float(tiny_pwcnet.counts(batch, step=0)["level3"]) == pytest.approx(
+        int(visible.sum()) / REFERENCE_PIXELS
+    )
 
 
 def test_every_weight_of_pwcnet_is_trained(tiny_pwcnet):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +28,11 @@ class TrainOptions(BaseModel):
         description="With --resume: branch off, let the rate fall to zero over --decay-steps (default: a "
         "tenth of the steps done), and leave the run itself as it is.",
     )
+    then_evaluate: Annotated[tuple[str, ...], arg(metavar="SPEC...")] = Field(
+        default=(),
+        description="After the last step score the averaged weights on these data sets, each by its own "
+        "protocol, and print one table.",
+    )
     list_recipes: Annotated[bool, arg(name="list")] = Field(
         default=False, description="Name the recipes and leave."
     )
@@ -38,22 +44,28 @@ class TrainOptions(BaseModel):
     verbose: Annotated[bool, arg(aliases=("-v",))] = Field(default=False, description="Print details.")
 
 
-def command_type(config: RecipeConfig) -> type[BaseModel]:
-    """Join the options with a recipe's settings: one flat set, each field an option of the command.
+def command_type(
+    config: RecipeConfig, *, base: type[BaseModel] = TrainOptions, without: Collection[str] = ()
+) -> type[BaseModel]:
+    """Join a command's own options with a recipe's settings: one flat set, each field an option.
 
     Args:
         config: the settings; its values become the defaults.
+        base: the command's own options.
+        without: names of settings that the command does not take.
 
     Returns:
         A type whose instances `split` takes apart.
     """
     fields: dict[str, Any] = {}
     for name, info in type(config).model_fields.items():
+        if name in without:
+            continue
         copied = info._copy() if hasattr(info, "_copy") else info
         copied.default = getattr(config, name)
         annotation = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
         fields[name] = (annotation, copied)
-    return create_model("Train", __base__=TrainOptions, __doc__=TrainOptions.__doc__, **fields)
+    return create_model("Command", __base__=base, __doc__=base.__doc__, **fields)
 
 
 def split(command: BaseModel, kind: type[RecipeConfig]) -> tuple[TrainOptions, RecipeConfig]:

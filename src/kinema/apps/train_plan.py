@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from kinema.engine.config import CONFIG_FILE, CONTINUABLE
+from kinema.engine.schedule import rate_at
 from kinema.errors import InputError, UsageError
 from kinema.io.files import read_bytes
 from kinema.recipes import find_recipe
@@ -76,13 +77,23 @@ def check_schedule(saved: Mapping[str, object], given: RecipeConfig, *, step: in
         folder: of the run, for the message.
 
     Raises:
-        UsageError: when the fall of the rate had begun and is moved, or would have to begin in the past.
+        UsageError: when a step that is done would have had another rate, such as when the fall of the rate
+            had begun and is moved, or would have to begin in the past.
     """
     steps, decay = int(str(saved["steps"])), int(str(saved["decay_steps"]))
     if (steps, decay) == (given.steps, given.decay_steps):
         return
     if given.steps < step:
         raise UsageError(f"--steps {given.steps}: {folder} has done {step} steps already")
+    if given.schedule != "wsd":
+        before = given.model_copy(update={"steps": steps, "decay_steps": decay})
+        first = next((n for n in range(step) if rate_at(before, n) != rate_at(given, n)), None)
+        if first is not None:
+            raise UsageError(
+                f"--steps {given.steps}: step {first} would have had another rate than it had "
+                f"(--schedule {given.schedule} depends on the number of steps); begin another run: --init"
+            )
+        return
     if decay and step > steps - decay:
         raise UsageError(
             f"--resume {folder}: its rate has been falling since step {steps - decay}, so --steps and "

@@ -32,6 +32,8 @@ VERBS: dict[str, Verb] = {
     "flow": Verb("kinema.cli.flow", "the motion of every pixel, from images or a video"),
     "evaluate": Verb("kinema.cli.evaluate", "errors against known truth, by a named protocol"),
     "train": Verb("kinema.cli.train", "train a network by a recipe, or go on with a run"),
+    "data": Verb("kinema.cli.data", "data sets: list, check, prepare, download, convert to shards"),
+    "weights": Verb("kinema.cli.weights", "weights: list them, look at a file, convert those of others"),
     "bench": Verb("kinema.cli.bench", "speed and memory of the models on this machine"),
     "doctor": Verb("kinema.cli.doctor", "check this installation: versions, devices, extras, codecs"),
     "demo": Verb("kinema.cli.demo", "render a moving scene, compute its flow, and write a report"),

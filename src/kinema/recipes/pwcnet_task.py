@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,16 +18,18 @@ from kinema.data.procedural.cache import RenderCache
 from kinema.data.procedural.pairs import RenderedBatch, render_pair
 from kinema.data.procedural.render_config import RESERVED_FAMILIES, RenderConfig
 from kinema.data.procedural.rendered_set import VALIDATION_SEED
-from kinema.data.transforms import FlowPairs, crop, erase, flip, jitter_colours
-from kinema.engine.contracts import Batch, Term
+from kinema.data.transforms import FlowPairs, crop, erase, flip, jitter_colours, shift_windows
+from kinema.engine.contracts import Batch, BatchSource, Term
 from kinema.errors import UsageError
-from kinema.losses.pyramid_flow import LEVELS, REFERENCE_PIXELS, multiscale_errors
 from kinema.models.pwcnet import PWCNet
-from kinema.recipes.pwcnet import CropShare, PwcnetConfig
+from kinema.recipes.crops import CropShare
+from kinema.recipes.pwcnet_objective import Objective
+from kinema.viz import flow_prediction
 
 _log = logging.getLogger(__name__)
 _AUGMENTATION, _SIZES, _ORDER = 1, 2, 3  # streams of random numbers
 _RESERVED_PER_FILE = 8
+_PICTURES = 3
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class RenderedSource:
         batch_size: over all devices.
         device: where they are rendered.
         pool: where they are kept; None renders each when its step comes.
+        shifts_until: before this step frame 2 is another window of frame 1, and no colours change.
     """
 
     scenes: RenderConfig
@@ -65,6 +69,7 @@ class RenderedSource:
     batch_size: int
     device: str = "cpu"
     pool: PairPool | None = None
+    shifts_until: int = 0
 
     def size_hw(self, step: int) -> tuple[int, int]:
         """The size of a step's samples: a step of a large size takes longer, so it comes more seldom.
@@ -89,8 +94,11 @@ class RenderedSource:
             scenes = self.scenes.model_copy(update={"size_hw": size_hw})
             pairs = as_pairs(render_pair(scenes, self.seed, numbers, device=self.device))
         else:
-            indices = [self._pooled(number) for number in numbers]
-            pairs = crop(as_pairs(self.kept(self.pool).batch(indices)), size_hw, rngs)
+            pairs = as_pairs(self.kept(self.pool).batch([self._pooled(number) for number in numbers]))
+        if step < self.shifts_until:
+            return shift_windows(pairs, size_hw, rngs).tensors()
+        if self.pool is not None:
+            pairs = crop(pairs, size_hw, rngs)
         return erase(jitter_colours(flip(pairs, rngs), rngs), rngs).tensors()
 
     def kept(self, pool: PairPool) -> RenderCache:
@@ -142,39 +150,77 @@ def as_pairs(rendered: RenderedBatch) -> FlowPairs:
     )
 
 
+class Validation(Protocol):
+    """What a run is measured on while it trains."""
+
+    @property
+    def metric(self) -> str:
+        """Which of its metrics chooses the best weights."""
+
+    def measure(self, network: nn.Module, *, rank: int, world: int) -> dict[str, Term]:
+        """See `kinema.engine.contracts.Task.validate`."""
+
+    def pictures(self, network: nn.Module) -> Mapping[str, np.ndarray]:
+        """See `kinema.engine.contracts.Draws.pictures`."""
+
+
 @dataclass(frozen=True)
 class PwcnetTask:
-    """PWC-Net on rendered pairs.
+    """PWC-Net on pairs with true flow.
 
     Attributes:
         network: the network.
-        source: of its training pairs.
-        config: of the run.
-        metric: chooses the best weights.
+        source: of its training pairs: ``image1``, ``image2``, ``flow``, ``valid`` and ``hidden``.
+        objective: the loss.
+        validation: what it is measured on.
     """
 
     network: PWCNet
-    source: RenderedSource
-    config: PwcnetConfig
-    metric: str = "epe"
-    _kept: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    source: BatchSource
+    objective: Objective
+    validation: Validation
+
+    @property
+    def metric(self) -> str:
+        """See `kinema.engine.contracts.Task.metric`."""
+        return self.validation.metric
 
     def losses(self, network: nn.Module, batch: Batch, *, step: int) -> dict[str, Term]:
         """See `kinema.engine.contracts.Task.losses`."""
         output = network(batch["image1"], batch["image2"])
-        hidden_weight = self.config.hidden_weight if step >= self.config.occluded_from else 0.0
-        weight = batch["valid"].float() * torch.where(batch["hidden"], hidden_weight, 1.0)
-        sums = multiscale_errors(
-            output.pyramid,
-            batch["flow"],
-            weight,
-            units=[2**level * self.network.level_pixels(level) for level in LEVELS],
-            robust=self.config.loss == "robust",
-        )
-        count = weight.sum() / REFERENCE_PIXELS
-        return {f"level{level}": Term(total, count) for level, total in zip(LEVELS, sums, strict=True)}
+        return self.objective.losses(output, batch, settings=self.network.settings, step=step)
+
+    def counts(self, batch: Batch, *, step: int) -> dict[str, Tensor]:
+        """See `kinema.engine.contracts.CountsAhead.counts`."""
+        return self.objective.counts(batch, settings=self.network.settings, step=step)
 
     def validate(self, network: nn.Module, *, rank: int, world: int) -> dict[str, Term]:
+        """See `kinema.engine.contracts.Task.validate`."""
+        return self.validation.measure(network, rank=rank, world=world)
+
+    def pictures(self, network: nn.Module) -> Mapping[str, np.ndarray]:
+        """See `kinema.engine.contracts.Draws.pictures`."""
+        return self.validation.pictures(network)
+
+
+@dataclass(frozen=True)
+class ReservedPairs:
+    """Pairs of ``procedural@reserved``, families that are never trained on; rendered once and kept.
+
+    Attributes:
+        scenes: what they are made of, but for family and size.
+        pairs: how many.
+        pool: in whose folder they are kept; None keeps them in memory.
+        metric: chooses the best weights.
+    """
+
+    scenes: RenderConfig
+    pairs: int
+    pool: PairPool | None = None
+    metric: str = "epe"
+    _kept: dict[int, FlowPairs] = field(default_factory=dict, compare=False)
+
+    def measure(self, network: nn.Module, *, rank: int, world: int) -> dict[str, Term]:
         """Endpoint errors in pixels, over all pixels with truth of the reserved pairs.
 
         Args:
@@ -188,8 +234,8 @@ class PwcnetTask:
         device = next(network.parameters()).device
         names = ("epe", "epe_visible", "epe_hidden", "zero_epe", *(f"epe_{f}" for f in RESERVED_FAMILIES))
         sums = {name: torch.zeros(2, dtype=torch.float64) for name in names}
-        for number in range(rank, self.config.validation_pairs, world):
-            pair = self._reserved(number)
+        for number in range(rank, self.pairs, world):
+            pair = self._pair(number)
             flow = network(pair.image1.to(device), pair.image2.to(device)).flow.cpu()
             error, zero = _length(flow - pair.flow), _length(pair.flow)
             _add(sums["epe"], error, pair.valid)
@@ -199,21 +245,38 @@ class PwcnetTask:
             _add(sums[f"epe_{_family(number)}"], error, pair.valid)
         return {name: Term(*pair.float().to(device).unbind()) for name, pair in sums.items()}
 
-    def _reserved(self, number: int) -> FlowPairs:
-        """A pair of ``procedural@reserved``, families that are never trained on; rendered once and kept."""
-        scenes = self.source.scenes.model_copy(update={"family": _family(number), "size_hw": (384, 448)})
+    def pictures(self, network: nn.Module) -> Mapping[str, np.ndarray]:
+        """See `kinema.engine.contracts.Draws.pictures`.
+
+        Args:
+            network: with averaged weights.
+
+        Returns:
+            The first pairs, each with its estimate, truth and error, by the name of its family.
+        """
+        device, drawn = next(network.parameters()).device, {}
+        for number in range(min(self.pairs, _PICTURES)):
+            pair = self._pair(number)
+            flow = network(pair.image1.to(device), pair.image2.to(device)).flow.float().cpu()
+            estimate, truth = (one[0].permute(1, 2, 0).numpy() for one in (flow, pair.flow))
+            frame = (pair.image1[0] * 255).round().byte().permute(1, 2, 0).numpy()
+            known = pair.valid[0, 0].numpy()
+            drawn[f"flow-{_family(number)}"] = flow_prediction(frame, estimate, truth, valid=known)
+        return drawn
+
+    def _pair(self, number: int) -> FlowPairs:
+        scenes = self.scenes.model_copy(update={"family": _family(number), "size_hw": (384, 448)})
         index = number // len(RESERVED_FAMILIES)
-        if self.source.pool is not None:
-            folder = self.source.pool.folder / f"reserved-{_family(number)}"
+        if self.pool is not None:
+            folder = self.pool.folder / f"reserved-{_family(number)}"
             cache = _cache(folder, scenes, VALIDATION_SEED, max_gib=1.0, pairs_per_file=_RESERVED_PER_FILE)
             cache.fill(index + 1)
             return as_pairs(cache.batch([index]))
         if number not in self._kept:
             pairs = as_pairs(render_pair(scenes, VALIDATION_SEED, [index]))
-            small = {"image1": _bytes(pairs.image1), "image2": _bytes(pairs.image2)}
-            self._kept[number] = {**pairs.tensors(), **small}
+            self._kept[number] = replace(pairs, image1=_bytes(pairs.image1), image2=_bytes(pairs.image2))
         kept = self._kept[number]
-        return FlowPairs(**{**kept, "image1": kept["image1"] / 255, "image2": kept["image2"] / 255})
+        return replace(kept, image1=kept.image1 / 255, image2=kept.image2 / 255)
 
 
 def _bytes(images: Tensor) -> Tensor:
@@ -235,33 +298,48 @@ def _add(sums: Tensor, values: Tensor, where: Tensor) -> None:
     sums[1] += where.sum()
 
 
-def build(config: PwcnetConfig) -> PwcnetTask:
-    """Make the task of a run.
+def rendered_source(
+    *,
+    textures: Path | None,
+    crops: Sequence[CropShare],
+    seed: int,
+    batch_size: int,
+    on_cpu: bool,
+    pool: PairPool | None,
+    shifts_until: int = 0,
+) -> RenderedSource:
+    """Make the source of a run's pairs, and render what its pool lacks.
 
     Args:
-        config: of the run.
+        textures: pictures to cut textures from.
+        crops: sizes of the samples and their shares of the training time.
+        seed: of scenes, their order and augmentation.
+        batch_size: over all devices.
+        on_cpu: render there, also where an accelerator is.
+        pool: where pairs are kept; None renders each when its step comes.
+        shifts_until: see `RenderedSource`.
 
     Returns:
-        The task; its network's weights are drawn from the global generator.
+        The source.
+
+    Raises:
+        UsageError: when the pool is larger than its limit.
     """
-    on_cpu = config.workers > 0 or config.device == "cpu" or not torch.accelerator.is_available()
-    accelerator = None if on_cpu else torch.accelerator.current_accelerator()
-    shares = config.crop_shares()
-    pool = None
-    if config.cache is not None:
-        largest = max(one.height for one in shares), max(one.width for one in shares)
-        pool = PairPool(config.cache, config.pool, largest, config.cache_gib)
+    accelerator = None
+    if not on_cpu and torch.accelerator.is_available():
+        accelerator = torch.accelerator.current_accelerator()
     source = RenderedSource(
-        scenes=RenderConfig(textures=config.textures),
-        crops=shares,
-        seed=config.seed,
-        batch_size=config.batch_size,
+        scenes=RenderConfig(textures=textures),
+        crops=crops,
+        seed=seed,
+        batch_size=batch_size,
         device="cpu" if accelerator is None else accelerator.type,
         pool=pool,
+        shifts_until=shifts_until,
     )
     if pool is not None:
         _fill(source, pool)
-    return PwcnetTask(PWCNet(config.preset), source, config)
+    return source
 
 
 def _fill(source: RenderedSource, pool: PairPool) -> None:

@@ -19,6 +19,7 @@ from kinema.data.transforms.pairs import (
     unlabelled,
 )
 from kinema.data.transforms.sets import SETS, Augmentation, augment, named_set
+from kinema.data.transforms.shifts import shift_windows
 from kinema.data.transforms.views import look
 
 __all__ = [
@@ -38,5 +39,6 @@ __all__ = [
     "look",
     "named_set",
     "pairs_of",
+    "shift_windows",
     "unlabelled",
 ]
