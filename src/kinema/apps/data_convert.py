@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import multiprocessing.connection
-import os
-import signal
-import threading
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -33,6 +29,7 @@ from kinema.data.shard_writer import (
 )
 from kinema.errors import KinemaError, UsageError
 from kinema.io.files import check_folder, check_output, write_json
+from kinema.processes import follow_parent, interrupts_held
 
 _log = logging.getLogger(__name__)
 
@@ -185,7 +182,7 @@ def _in_processes(
     work = _Work(dataset, plan, folder, context.Event())
     pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_worker_starts, initargs=(work,))
     with _ending(pool, work.stop):
-        with _interrupts_held():
+        with interrupts_held():
             futures: list[Future[tuple[int, str | None]]] = [pool.submit(_write_one, n) for n in numbers]
         try:
             for future in as_completed(futures):
@@ -198,19 +195,6 @@ def _in_processes(
                 "a process that writes shards was killed, perhaps for want of memory: try fewer --processes; "
                 "the same command goes on"
             ) from None
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C reaches all processes, also those that are just starting: what they inherit keeps it out."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -241,14 +225,5 @@ def _write_one(number: int) -> tuple[int, str | None]:
 
 
 def _worker_starts(work: _Work) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the main one decides
+    follow_parent()
     _work[:] = [work]
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
-    """End when the main process is gone, also by kill -9: nobody would ever give this one work again."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
-import multiprocessing.connection
 import os
-import signal
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from multiprocessing.synchronize import Event
 
 from kinema.errors import KinemaError
+from kinema.processes import follow_parent, interrupts_held
 
 _tasks: list[Callable[[int], None]] = []  # of a worker process; one item
 
@@ -41,7 +39,7 @@ def in_processes(
         processes, mp_context=context, initializer=_start, initargs=(task, stop, threads)
     )
     try:
-        with _interrupts_held():
+        with interrupts_held():
             futures: list[Future[tuple[int, str | None]]] = [pool.submit(_do, n) for n in numbers]
         for future in as_completed(futures):
             number, problem = future.result()
@@ -60,19 +58,6 @@ def in_processes(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C reaches all processes, also those that are just starting: what they inherit keeps it out."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _do(number: int) -> tuple[int, str | None]:
     """Runs in a worker. An error is sent as text: not every exception survives the way."""
     try:
@@ -85,21 +70,12 @@ def _do(number: int) -> tuple[int, str | None]:
 def _start(task: Callable[[int], None], stop: Event, threads: int) -> None:
     import torch  # in the worker: it shares the cores with the others
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides
+    follow_parent()
     torch.set_num_threads(threads)
     _tasks[:] = [task]
     threading.Thread(target=_leave_when_told, args=(stop,), daemon=True).start()
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 
 def _leave_when_told(stop: Event) -> None:
     stop.wait()
     os._exit(1)
-
-
-def _leave_with_parent() -> None:
-    """End when the main process is gone, also by kill -9: nobody would ever give this one work again."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)

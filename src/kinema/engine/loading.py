@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import multiprocessing.connection
-import os
 import re
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
@@ -17,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from kinema.engine.contracts import Batch, BatchSource
 from kinema.errors import InputError, KinemaError
+from kinema.processes import follow_parent
 
 _log = logging.getLogger(__name__)
 _MOST_DEATHS = 3
@@ -154,18 +151,5 @@ def _from(
 
 
 def _worker_starts(_number: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the loop decides
+    follow_parent()
     torch.set_num_threads(1)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
-    """End when the training process is gone, also by kill -9.
-
-    The loader's own check asks for the parent of the process, which is the fork server; that one waits for
-    its children, so that both would stay for ever.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)

@@ -38,6 +38,7 @@ _UNLIKE = 0.5  # of the contrast: blurred twins stay below a third
 _BETTER = 0.8
 _SHIFT = {"bdx4": 0.375}  # pixels of the low frame by which every fourth pixel lies beside the middle
 _SHIFT_SLACK = 0.4
+_BLUR_SLACK = 0.8  # the middle of a blurred frame is not always that of the sharp one
 _REMEDY = "make the low frames from these sharp frames again, or copy both again"
 
 
@@ -137,7 +138,7 @@ class _Clip:
         return self._fit(name, low, sharp, number)
 
     def _fit(self, name: str, low: np.ndarray, sharp: np.ndarray, number: int) -> Finding | None:
-        small = _shrunk(sharp, low.shape[:2])
+        small = _moved(_shrunk(sharp, low.shape[:2]), _SHIFT.get(self.key[1], 0.0))
         apart = _apart(low, small)
         better = self._nearer_frame(small, number, apart)
         if better:
@@ -147,8 +148,9 @@ class _Clip:
         if apart > _UNLIKE:
             what = f"low and sharp frame show different things (difference {apart:.2f} of the contrast)"
             return error("frames mixed up", name, what, "check that both folders hold the same clips")
-        shift = _shift(low, small) - _SHIFT.get(self.key[1], 0.0)
-        if np.abs(shift).max() > (_SHIFT_SLACK if self.key in SCALES else 1.0) and apart > 0.05:
+        shift = _shift(low, small)
+        slack = (_BLUR_SLACK if "blur" in self.key[1] else _SHIFT_SLACK) if self.key in SCALES else 1.0
+        if np.abs(shift).max() > slack and apart > 0.05:
             what = f"the low frame lies {shift[0]:.1f}, {shift[1]:.1f} pixels beside the sharp one"
             return error("frames displaced", name, what, _REMEDY)
         return self._kernel(name, low, sharp) if self.key in BICUBIC else None
@@ -196,6 +198,18 @@ class _Clip:
 def _shrunk(sharp: np.ndarray, size_hw: tuple[int, ...]) -> np.ndarray:
     small: np.ndarray = cv2.resize(sharp, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_AREA)
     return small
+
+
+def _moved(picture: np.ndarray, by: float) -> np.ndarray:
+    """The picture that many pixels further to the right and down."""
+    if by == 0.0:
+        return picture
+    height, width = picture.shape[:2]
+    matrix = np.array([[1, 0, by], [0, 1, by]])
+    moved: np.ndarray = cv2.warpAffine(
+        picture, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    )
+    return moved
 
 
 def _apart(low: np.ndarray, small: np.ndarray) -> float:
