@@ -11,6 +11,7 @@ from kinema.apps.evaluate_config import EvaluateConfig
 from kinema.cli.console import progress, set_up_logging, verbosity
 from kinema.cli.parsing import parse
 from kinema.errors import KinemaError
+from kinema.processes import leave_as_one_of_several
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,6 +63,7 @@ def run(argv: Sequence[str]) -> int:
         return _FIXABLE
     if level != "quiet":
         _print(results, every_item=level == "verbose", compared=evaluate.of_folder(config))
+    leave_as_one_of_several()
     return 0
 
 

@@ -17,6 +17,7 @@ from kinema.cli.console import progress, set_up_logging, verbosity
 from kinema.cli.parsing import parse, usage_error
 from kinema.engine.config import GROUPS
 from kinema.errors import UsageError
+from kinema.processes import leave_as_one_of_several
 from kinema.recipes import RECIPES, find_recipe
 from kinema.recipes.base import RecipeConfig
 
@@ -70,6 +71,7 @@ def run(argv: Sequence[str]) -> int:
         print(f"{result.recipe}: {result.step} steps{metrics} -> {result.weights}")
         if result.evaluations:
             _print_evaluations(result.evaluations)
+    leave_as_one_of_several()
     return 0
 
 
