@@ -258,7 +258,7 @@ def test_200_shards_in_random_order_keep_few_files_open_and_no_more_memory(tmp_p
     tracemalloc.start()
     for index in order.choices(range(count), k=50):
         shards[index]
-    gc.collect()  # other tests of this process leave hooks that make cycles
+    gc.collect()  # after other tests of this process samples were seen to wait for the collector
     first = tracemalloc.get_traced_memory()[0]
     indices = order.choices(range(count), k=600)
     wrong = sum(float(shards[index].flow[0, 0, 1]) != -(index + 1) for index in indices)
