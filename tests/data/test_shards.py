@@ -25,6 +25,7 @@ from helpers.shard_sets import SIZE, chairs, contents, differences, many_kinds, 
 from kinema.apps.data_convert import run
 from kinema.apps.data_convert_config import DataConvertConfig
 from kinema.data import DataSpec, FlowDataset, FlowSample, open_flow, open_footage, parse_spec
+from kinema.data.sample import load_before, load_disparity
 from kinema.data.shard_format import (
     Entry,
     ShardIndex,
@@ -37,6 +38,7 @@ from kinema.data.shard_format import (
 )
 from kinema.data.shard_store import FolderStore
 from kinema.data.shard_writer import finish, plan_shards, write_shard
+from kinema.data.shards import ShardFlow
 from kinema.errors import InputError, UsageError
 from kinema.io.files import holding, read_bytes
 from kinema.io.flow import read_flow, write_flow
@@ -287,6 +289,21 @@ def test_a_tar_that_is_closed_is_opened_again(tmp_path):
 
 def flip(place: int):
     return lambda data: data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+def test_what_belongs_to_a_pair_beside_its_sample_is_lent(tmp_path):
+    """Disparity and the frame before are read by the functions that read them on the disk."""
+    flow_trees.kitti2015(tmp_path / "set", "000007", [9, 10, 11])
+    convert(f"kitti2015:{tmp_path}/set", tmp_path / "out")
+    files = opened(f"kitti2015:{tmp_path}/set").files[0]
+    pairs = fetched(tmp_path / "out")
+    assert isinstance(pairs, ShardFlow)
+    with pairs.files_of(0) as lent:
+        for part in ("all", "second"):
+            assert differences(load_disparity(lent, part=part), load_disparity(files, part=part)) == []
+        assert np.array_equal(load_before(lent), load_before(files))
+    with pytest.raises(InputError, match="cannot be read"):
+        load_before(lent)  # no longer
 
 
 @pytest.mark.parametrize(

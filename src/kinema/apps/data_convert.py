@@ -17,6 +17,7 @@ from kinema.apps.data_convert_config import DataConvertConfig
 from kinema.apps.progress import Progress, Silent
 from kinema.data import open_dataset, parse_spec
 from kinema.data.family import OpenedSet
+from kinema.data.shard_files import SetFiles, set_files
 from kinema.data.shard_format import shard_names
 from kinema.data.shard_writer import (
     ShardPlan,
@@ -42,6 +43,7 @@ class DataConvertResult:
         data: what was converted.
         folder: where the shards are.
         samples: in all shards of the conversion.
+        files: in all of them, where clips, drives and snippets are stored file by file; else None.
         shards: of the conversion.
         written: by this call.
         there: were there already.
@@ -53,6 +55,7 @@ class DataConvertResult:
     data: str
     folder: Path
     samples: int
+    files: int | None
     shards: int
     written: int
     there: int
@@ -108,7 +111,7 @@ def _open(text: str) -> OpenedSet[Any]:
     dataset = open_dataset(specs[0])
     for note in dataset.notes:
         _log.info("%s: %s", specs[0].label, note)
-    return dataset
+    return set_files(dataset) or dataset
 
 
 def _convert(
@@ -147,7 +150,8 @@ def _result(
     return DataConvertResult(
         data=dataset.spec.label,
         folder=config.out,
-        samples=len(dataset),
+        samples=dataset.samples if isinstance(dataset, SetFiles) else len(dataset),
+        files=len(dataset) if isinstance(dataset, SetFiles) else None,
         shards=len(plan.parts),
         written=written,
         there=wanted - written,

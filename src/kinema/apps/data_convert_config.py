@@ -32,7 +32,10 @@ class DataConvertConfig(BaseModel):
         description="With --num-shards: write only this one, counted from 0; machines can share the work.",
     )
     samples_per_shard: int | None = Field(
-        default=None, ge=1, description="Instead of --num-shards: at most so many samples in a shard."
+        default=None,
+        ge=1,
+        description="Instead of --num-shards: at most so many samples in a shard. Clips, drives and "
+        "snippets are stored file by file: here and with --num-shards each of their files counts as one.",
     )
     max_shard_mib: int | None = Field(
         default=None,

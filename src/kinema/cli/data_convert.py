@@ -50,7 +50,8 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _summary(result: data_convert.DataConvertResult) -> str:
-    counted = f"{result.data}: {_count(result.samples, 'sample')} in {_count(result.shards, 'shard')}"
+    files = "" if result.files is None else f" ({_count(result.files, 'file')})"
+    counted = f"{result.data}: {_count(result.samples, 'sample')}{files} in {_count(result.shards, 'shard')}"
     done = f"{result.written} written" + (f", {result.there} there before" if result.there else "")
     if result.missing:
         return f"{counted}; {done}, {result.missing} still missing -> {result.folder}"

@@ -195,11 +195,17 @@ def _read(
     match opened:
         case FlowDataset():
             return check_pairs(opened, chosen, root=root, advance=watch.advance)
+        case RestorationDataset() | DrivingDataset() | SnippetStrips() if _in_shards(opened):
+            return _just_read(opened, chosen, root, watch)  # its folders were looked at before
         case RestorationDataset():
             return check_clips(opened, chosen, root=root, whole=whole, advance=watch.advance)
         case DrivingDataset() | SnippetStrips():
             return check_driving(opened, chosen, root=root, advance=watch.advance)
     return _just_read(opened, chosen, root, watch)
+
+
+def _in_shards(opened: OpenedSet[Any]) -> bool:
+    return (opened.spec.path or "").startswith("shards:")
 
 
 def _just_read(opened: OpenedSet[Any], chosen: Sequence[int], root: Path, watch: _Watch) -> list[Finding]:

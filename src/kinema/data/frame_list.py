@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import numpy as np
 
 from kinema.data.layout import list_names
 from kinema.errors import InputError
+from kinema.io.files import holding, read_bytes
 from kinema.io.images import IMAGE_SUFFIXES, read_image
-from kinema.io.lmdb_images import list_lmdb_images, read_lmdb_image
+from kinema.io.lmdb_images import list_lmdb_images, read_lmdb_bytes, read_lmdb_image
 
 _NUMBER = re.compile(r"\d+$")
 _DIGITS = re.compile(r"(\d+)")
@@ -27,11 +29,13 @@ class FrameList:
         folder: where they lie; text, since sets of many short clips hold a hundred thousand of these.
         names: file names; of an LMDB folder, its keys.
         packed: whether `folder` is an LMDB folder.
+        held: what the files hold, by path, where they lie in shards; None where they lie on the disk.
     """
 
     folder: str
     names: tuple[str, ...]
     packed: bool = False
+    held: Mapping[Path, bytes] | None = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -45,7 +49,7 @@ class FrameList:
         Returns:
             A shorter list in the same place.
         """
-        return FrameList(self.folder, tuple(self.names[index] for index in indices), self.packed)
+        return replace(self, names=tuple(self.names[index] for index in indices))
 
     def stem(self, index: int) -> str:
         """The name of a frame, without its suffix and the folders before it.
@@ -84,7 +88,43 @@ class FrameList:
         """
         if self.packed:
             return read_lmdb_image(self.folder, self.names[index])
-        return read_image(self.path(index))
+        path = self.path(index)
+        with fetched(self.held, path):
+            return read_image(path)
+
+    def encoded(self, index: int) -> bytes:
+        """Read the file of one frame as it is.
+
+        Args:
+            index: of the frame.
+
+        Returns:
+            The encoded picture.
+
+        Raises:
+            InputError: when it cannot be read.
+            MissingExtraError: as `read`.
+        """
+        if self.packed:
+            return read_lmdb_bytes(self.folder, self.names[index])
+        path = self.path(index)
+        with fetched(self.held, path):
+            return read_bytes(path)
+
+
+@contextmanager
+def fetched(held: Mapping[Path, bytes] | None, *paths: Path) -> Iterator[None]:
+    """Let files be read by their names while the body runs, also where they lie in shards.
+
+    Args:
+        held: what the files hold; None where they lie on the disk.
+        paths: which files are to be read; each is fetched once.
+    """
+    if held is None:
+        yield
+    else:
+        with holding({path: held[path] for path in paths}):
+            yield
 
 
 def stem_of(name: str) -> str:

@@ -341,6 +341,8 @@ def _centres(
 
 
 def _paths(clip: RestorationClip, indices: Sequence[int], targets: Sequence[int]) -> dict[str, Path]:
+    if clip.low.held is not None:
+        return {}  # in shards no frame is a file of its own
     low = {f"low/{clip.low.stem(index)}": clip.low.path(index) for index in indices}
     places = [clip.targets.index(target) for target in targets]
     return low | {f"sharp/{clip.sharp.stem(place)}": clip.sharp.path(place) for place in places}

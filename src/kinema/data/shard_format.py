@@ -89,6 +89,7 @@ class Manifest:
         notes: what was said about the copy that was converted.
         conversion: see `conversion_id`.
         shards: in order.
+        content: where files are stored one by one, which set they make; see `kinema.data.shard_files`.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Manifest:
     notes: tuple[str, ...]
     conversion: str
     shards: tuple[ShardFacts, ...]
+    content: Mapping[str, Any] | None = None
 
 
 def key_of(name: str) -> str:
@@ -138,13 +140,16 @@ def shard_names(stem: str, number: int) -> tuple[str, str]:
     return f"{stem}@{number:05d}.tar", f"{stem}@{number:05d}.index.json"
 
 
-def conversion_id(label: str, kind: str, parts: Iterable[Sequence[str]]) -> str:
+def conversion_id(
+    label: str, kind: str, parts: Iterable[Sequence[str]], content: Mapping[str, Any] | None = None
+) -> str:
     """Tell conversions apart: the same data in the same cut have the same number, wherever they lie.
 
     Args:
         label: of the data, such as ``sintel-clean``.
         kind: of the samples.
         parts: the names of the samples of each shard.
+        content: see `Manifest.content`.
 
     Returns:
         A SHA-256 in hexadecimal.
@@ -152,6 +157,8 @@ def conversion_id(label: str, kind: str, parts: Iterable[Sequence[str]]) -> str:
     digest = hashlib.sha256(json.dumps([_MANIFEST_FORMAT, label, kind]).encode())
     for names in parts:
         digest.update(json.dumps(list(names)).encode())
+    if content is not None:
+        digest.update(json.dumps(content).encode())
     return digest.hexdigest()
 
 
@@ -292,6 +299,8 @@ def write_manifest(manifest: Manifest) -> bytes:
         The content of the file.
     """
     facts = asdict(manifest)
+    if manifest.content is None:
+        del facts["content"]
     shards = [
         {"bytes" if key == "size" else key: value for key, value in shard.items()}
         for shard in facts.pop("shards")
@@ -326,7 +335,9 @@ def parse_manifest(data: bytes, *, source: str) -> Manifest:
             )
             for shard in facts["shards"]
         )
-        count = facts["official_count"]
+        count, held = facts["official_count"], facts.get("content")
+        if held is not None and not isinstance(held, dict):
+            raise ValueError("content is no object")
         return Manifest(
             _text(facts["name"]),
             _optional_text(facts["variant"]),
@@ -336,6 +347,7 @@ def parse_manifest(data: bytes, *, source: str) -> Manifest:
             tuple(_text(note) for note in facts["notes"]),
             _hex(facts["conversion"]),
             shards,
+            held,
         )
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{source} is no manifest of shards, or damaged ({_why(error)})") from None

@@ -9,7 +9,8 @@ nowhere, such as a rendered pair, is stored as lossless pictures and ``.flo``.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 from kinema.data.family import OpenedSet
 from kinema.data.frames import FrameFiles, load_window
 from kinema.data.sample import FlowDataset, FlowFiles, FlowSample, load_sample
+from kinema.data.shard_files import SetFiles
 from kinema.errors import InputError, UsageError
 from kinema.io.files import holding, read_bytes
 from kinema.io.flow import encode_flo, read_flow
@@ -56,6 +58,9 @@ RECORD_KINDS: dict[str, RecordKind] = {
 ARRAYS_KIND = "flow-arrays"
 """Labelled pairs that lie nowhere, stored as arrays."""
 
+FILES_KIND = "files"
+"""Clips, drives and snippets, stored file by file: see `kinema.data.shard_files`."""
+
 
 def kind_of(dataset: OpenedSet[Any]) -> str:
     """Tell of which kind a data set's samples are.
@@ -64,20 +69,20 @@ def kind_of(dataset: OpenedSet[Any]) -> str:
         dataset: opened, not empty.
 
     Returns:
-        A key of `RECORD_KINDS`, or `ARRAYS_KIND`.
+        A key of `RECORD_KINDS`, `ARRAYS_KIND` or `FILES_KIND`.
 
     Raises:
         UsageError: when there is no way yet to store such samples.
     """
+    if isinstance(dataset, SetFiles):
+        return FILES_KIND
     record = _record(dataset, 0)
     for name, kind in RECORD_KINDS.items():
         if isinstance(record, kind.record):
             return name
     if record is None and isinstance(dataset, FlowDataset):
         return ARRAYS_KIND
-    raise UsageError(
-        f"--data {dataset.spec}: only pairs with true flow and frames without truth can be stored in shards"
-    )
+    raise UsageError(f"--data {dataset.spec}: there is no way to store such samples in shards")
 
 
 def members_of(dataset: OpenedSet[Any], index: int, kind: str) -> dict[str, bytes]:
@@ -94,6 +99,8 @@ def members_of(dataset: OpenedSet[Any], index: int, kind: str) -> dict[str, byte
     Raises:
         InputError: when a file cannot be read.
     """
+    if isinstance(dataset, SetFiles):
+        return {dataset.suffix_of(index): dataset[index]}
     if kind == ARRAYS_KIND:
         return _members_of_arrays(dataset[index])
     return _members_of_record(_record(dataset, index))
@@ -135,18 +142,49 @@ def load_members(kind: str, members: Mapping[str, bytes], *, source: str) -> Any
     Raises:
         InputError: when members are missing or damaged.
     """
-    held = {Path(f"{source}.{member}"): data for member, data in members.items()}
     try:
-        facts = json.loads(members[FACTS])
-        with holding(held):
-            if kind == ARRAYS_KIND:
-                return _arrays_sample(facts, source)
-            known = RECORD_KINDS[kind]
-            return known.load(known.record(**_record_fields(facts, known.names, members, source)))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{source}: its members are not those of kind {kind!r} ({error}); convert again"
-        ) from None
+        if kind == ARRAYS_KIND:
+            with holding(_held(members, source)):
+                return _arrays_sample(json.loads(members[FACTS]), source)
+        with held_record(kind, members, source=source) as record:
+            return RECORD_KINDS[kind].load(record)
+    except _MISFITS as error:
+        raise _misfit(kind, source, error) from None
+
+
+@contextmanager
+def held_record(kind: str, members: Mapping[str, bytes], *, source: str) -> Iterator[Any]:
+    """Make a sample's record; while the body runs, its files can be read by the names that it gives them.
+
+    Args:
+        kind: of `RECORD_KINDS`.
+        members: content by member.
+        source: the shard and the key, for messages.
+
+    Yields:
+        The record, such as `FlowFiles`.
+
+    Raises:
+        InputError: when members are missing or damaged.
+    """
+    try:
+        known = RECORD_KINDS[kind]
+        record = known.record(**_record_fields(json.loads(members[FACTS]), known.names, members, source))
+    except _MISFITS as error:
+        raise _misfit(kind, source, error) from None
+    with holding(_held(members, source)):
+        yield record
+
+
+_MISFITS = (KeyError, TypeError, ValueError, AttributeError)
+
+
+def _misfit(kind: str, source: str, error: Exception) -> InputError:
+    return InputError(f"{source}: its members are not those of kind {kind!r} ({error}); convert again")
+
+
+def _held(members: Mapping[str, bytes], source: str) -> dict[Path, bytes]:
+    return {Path(f"{source}.{member}"): data for member, data in members.items()}
 
 
 def _record(dataset: OpenedSet[Any], index: int) -> Any:

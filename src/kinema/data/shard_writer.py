@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kinema.data.family import OpenedSet
+from kinema.data.shard_files import SetFiles
 from kinema.data.shard_format import (
     END_OF_TAR,
     MANIFEST,
@@ -86,7 +87,8 @@ def plan_shards(
     kind = kind_of(dataset)
     label = dataset.spec.label
     stem = label.replace("@", "-")
-    return ShardPlan(stem, kind, parts, conversion_id(label, kind, [names[p.start : p.stop] for p in parts]))
+    parts_names = [names[part.start : part.stop] for part in parts]
+    return ShardPlan(stem, kind, parts, conversion_id(label, kind, parts_names, _content(dataset)))
 
 
 def is_written(plan: ShardPlan, number: int, folder: Path) -> bool:
@@ -215,10 +217,15 @@ def finish(dataset: OpenedSet[Any], plan: ShardPlan, folder: Path) -> Path | Non
         notes=tuple(dataset.notes),
         conversion=plan.conversion,
         shards=tuple(shards),
+        content=_content(dataset),
     )
     path = folder / MANIFEST
     write_bytes(path, write_manifest(manifest))
     return path
+
+
+def _content(dataset: OpenedSet[Any]) -> Mapping[str, Any] | None:
+    return dataset.content if isinstance(dataset, SetFiles) else None
 
 
 def _packed_samples(

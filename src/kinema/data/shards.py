@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, overload
 
 from kinema.data.family import Facts, Family, OpenedSet
-from kinema.data.sample import FlowDataset, FlowSample
+from kinema.data.sample import FlowDataset, FlowFiles, FlowSample
+from kinema.data.shard_files import SetHead, make_set
 from kinema.data.shard_format import (
     MANIFEST,
     Entry,
@@ -21,7 +23,7 @@ from kinema.data.shard_format import (
     parse_manifest,
     unpack_sample,
 )
-from kinema.data.shard_kinds import ARRAYS_KIND, RECORD_KINDS, load_members
+from kinema.data.shard_kinds import ARRAYS_KIND, FILES_KIND, RECORD_KINDS, held_record, load_members
 from kinema.data.shard_store import FolderStore, ShardStore, open_store
 from kinema.data.spec import DataSpec
 from kinema.errors import InputError
@@ -80,12 +82,49 @@ class ShardReader:
         Raises:
             InputError: when the shard or its index is damaged or cannot be read.
         """
+        members, source = self._members(number)
+        return load_members(self.manifest.kind, members, source=source)
+
+    @contextmanager
+    def record(self, number: int) -> Iterator[Any]:
+        """Give a sample's files names to be read by while the body runs.
+
+        Args:
+            number: of the sample, 0 to the length - 1.
+
+        Yields:
+            The record that the data set has of the sample, such as `FlowFiles`.
+
+        Raises:
+            InputError: when the shard or its index is damaged or cannot be read.
+        """
+        members, source = self._members(number)
+        with held_record(self.manifest.kind, members, source=source) as record:
+            yield record
+
+    def file(self, number: int) -> bytes:
+        """Read one file of a set that is stored file by file.
+
+        Args:
+            number: of the file, 0 to the length - 1.
+
+        Returns:
+            Its content.
+
+        Raises:
+            InputError: when the shard or its index is damaged or cannot be read.
+        """
+        members, source = self._members(number)
+        if len(members) != 1:
+            raise InputError(f"{source}: {len(members)} files where there should be one; convert again")
+        return next(iter(members.values()))
+
+    def _members(self, number: int) -> tuple[Mapping[str, bytes], str]:
         shard, entry = self._entry(number)
         file = self.manifest.shards[shard].file
         packed = self.store.read_range(file, entry.offset, entry.size)
         source = f"{self.store.place}/{file}"
-        members = unpack_sample(packed, entry, source=source)
-        return load_members(self.manifest.kind, members, source=f"{source}/{entry.key}")
+        return unpack_sample(packed, entry, source=source), f"{source}/{entry.key}"
 
     def _entry(self, number: int) -> tuple[int, Entry]:
         shard = bisect_right(self._ends, number)
@@ -175,6 +214,20 @@ class ShardFlow(FlowDataset):
         sample: FlowSample = self.shards[index]
         return sample
 
+    def files_of(self, index: int) -> AbstractContextManager[FlowFiles]:
+        """Let the files of a pair be read that are no part of its sample: disparity, the frame before.
+
+        Args:
+            index: of the pair.
+
+        Returns:
+            A context that gives the pair's files, for `load_disparity` and `load_before` inside it.
+
+        Raises:
+            InputError: on entering, when the shard is damaged, or holds pairs that never were files.
+        """
+        return self.shards.reader.record(self.shards.numbers[index])
+
     def name_of(self, index: int) -> str:
         """Tell a pair's name without reading it.
 
@@ -216,7 +269,7 @@ def open_shards(spec: DataSpec, _path: Path) -> OpenedSet[Any]:
     source = f"{store.place}/{MANIFEST}"
     _check_finished(store, spec)
     manifest = parse_manifest(store.read(MANIFEST), source=source)
-    if manifest.kind not in (*RECORD_KINDS, ARRAYS_KIND):
+    if manifest.kind not in (*RECORD_KINDS, ARRAYS_KIND, FILES_KIND):
         raise InputError(
             f"{source}: samples of kind {manifest.kind!r} are not known; a newer kinema wrote them"
         )
@@ -224,6 +277,10 @@ def open_shards(spec: DataSpec, _path: Path) -> OpenedSet[Any]:
         raise InputError(f"{source} lists no samples; convert again")
     reader = ShardReader(store, manifest)
     told = DataSpec(manifest.name, manifest.variant, manifest.split, f"shards:{store.place}", spec.weight)
+    if manifest.kind == FILES_KIND:
+        head = SetHead(told, manifest.official_count, manifest.notes)
+        content = manifest.content or {}
+        return make_set(head, content, reader.file, root=Path(store.place), count=len(reader))
     shards = ShardSet(told, reader, manifest.official_count, manifest.notes, range(len(reader)))
     if manifest.kind in ("flow", ARRAYS_KIND):
         return ShardFlow(told, (), manifest.official_count, manifest.notes, shards=shards)

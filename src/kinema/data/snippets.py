@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from kinema.data.driving_sample import DrivingSample, resize_sample
 from kinema.data.family import Facts, Family
+from kinema.data.frame_list import fetched
 from kinema.data.layout import list_names, nothing_usable
 from kinema.data.spec import DataSpec
 from kinema.errors import InputError, UsageError
@@ -44,6 +45,7 @@ class SnippetStrips(Sequence[DrivingSample]):
         frames: how many frames a sample has, the middle ones of its strip; None gives all that a strip holds.
         size_hw: to which height and width frames are resized; None keeps them.
         intrinsics: how K follows: see `kinema.ops.resize.resize_intrinsics`.
+        held: what the files hold, by path, where they lie in shards; None where they lie on the disk.
     """
 
     spec: DataSpec
@@ -53,6 +55,7 @@ class SnippetStrips(Sequence[DrivingSample]):
     frames: int | None = None
     size_hw: tuple[int, int] | None = None
     intrinsics: IntrinsicsConvention = "half_pixel"
+    held: Mapping[Path, bytes] | None = field(default=None, compare=False, repr=False)
 
     @property
     def official_count(self) -> int | None:
@@ -69,8 +72,9 @@ class SnippetStrips(Sequence[DrivingSample]):
     def __getitem__(self, index: int | slice) -> DrivingSample | SnippetStrips:
         if isinstance(index, slice):
             return replace(self, strips=self.strips[index])
-        files = self.paths_of(index)
-        sample = read_strip(files["strip"], files["camera"], name=self.name_of(index), frames=self.frames)
+        strip, camera = self.files_of(index)
+        with fetched(self.held, strip, camera):
+            sample = read_strip(strip, camera, name=self.name_of(index), frames=self.frames)
         if self.size_hw is None:
             return sample
         return resize_sample(sample, self.size_hw, intrinsics=self.intrinsics)
@@ -125,8 +129,22 @@ class SnippetStrips(Sequence[DrivingSample]):
         Returns:
             ``strip`` and ``camera``.
         """
+        if self.held is not None:
+            return {}  # in shards no strip is a file of its own
+        strip, camera = self.files_of(index)
+        return {"strip": strip, "camera": camera}
+
+    def files_of(self, index: int) -> tuple[Path, Path]:
+        """Name the two files of a snippet, wherever they lie.
+
+        Args:
+            index: of the snippet.
+
+        Returns:
+            The strip, and its intrinsics.
+        """
         strip = self.root / self.strips[index]
-        return {"strip": strip, "camera": strip.with_name(strip.stem + _CAMERA)}
+        return strip, strip.with_name(strip.stem + _CAMERA)
 
 
 def open_snippets(spec: DataSpec, path: Path) -> SnippetStrips:

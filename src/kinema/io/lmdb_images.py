@@ -15,7 +15,7 @@ from kinema.errors import InputError, MissingExtraError
 from kinema.io.files import read_bytes
 from kinema.io.formats.image_codec import decode_image
 
-__all__ = ["list_lmdb_images", "read_lmdb_image"]
+__all__ = ["list_lmdb_images", "read_lmdb_bytes", "read_lmdb_image"]
 
 _META = "meta_info.txt"
 # "000/00000000.png (720,1280,3) 1": name, shape, PNG compression level.
@@ -64,6 +64,23 @@ def read_lmdb_image(folder: Path | str, key: str) -> np.ndarray:
         InputError: when there is no such key, or the picture or the folder is damaged.
         MissingExtraError: when the package lmdb is not installed.
     """
+    return decode_image(read_lmdb_bytes(folder, key), name=f"{folder}: {key}")
+
+
+def read_lmdb_bytes(folder: Path | str, key: str) -> bytes:
+    """Read the image file of one picture as it is stored.
+
+    Args:
+        folder: the LMDB folder.
+        key: as `list_lmdb_images` gives it.
+
+    Returns:
+        The encoded picture.
+
+    Raises:
+        InputError: when there is no such key, or the folder is damaged.
+        MissingExtraError: when the package lmdb is not installed.
+    """
     place = f"{folder}: {key}"
     lmdb = _lmdb()
     try:
@@ -74,7 +91,7 @@ def read_lmdb_image(folder: Path | str, key: str) -> np.ndarray:
         raise InputError(f"{place}: cannot be read from data.mdb: {error}; copy the folder again") from None
     if data is None:
         raise InputError(f"{place}: is in {_META} but not in data.mdb; copy the folder again")
-    return decode_image(data, name=place)
+    return data
 
 
 def _environment(folder: str) -> Any:
