@@ -42,6 +42,7 @@ from kinema.data.shards import ShardFlow
 from kinema.errors import InputError, UsageError
 from kinema.io.files import holding, read_bytes
 from kinema.io.flow import read_flow, write_flow
+from kinema.io.images import write_image
 
 
 def convert(spec: str, out: Path, **options: object):
@@ -289,6 +290,20 @@ def test_a_tar_that_is_closed_is_opened_again(tmp_path):
 
 def flip(place: int):
     return lambda data: data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+def test_windows_of_footage_come_back_bit_for_bit(tmp_path):
+    for number in range(4):
+        picture = np.full((6, 8, 3), 40 * number, np.uint8) + np.arange(8, dtype=np.uint8)[:, None]
+        write_image(tmp_path / f"set/{number:03d}.jpg", picture)
+    spec = f"footage-triplets:{tmp_path}/set"
+    result = convert(spec, tmp_path / "out")
+    original, shards = opened(spec), fetched(tmp_path / "out")
+    assert (result.samples, len(shards), shards.notes) == (len(original), len(original), original.notes)
+    for index in range(len(original)):
+        assert differences(shards[index], original[index]) == []
+    with pytest.raises(UsageError, match="have no size before they are made"):
+        convert(spec, tmp_path / "other", max_shard_mib=1)
 
 
 def test_what_belongs_to_a_pair_beside_its_sample_is_lent(tmp_path):

@@ -2,8 +2,8 @@
 
 A sample that lies in files is a record: a small dataclass of paths and settings. Its files are stored byte
 for byte; a JSON member keeps which field each one belongs to. For reading, the record is made again with the
-members' names for paths, and the kind's own loader reads it (`kinema.io.files.holding`). A sample that lies
-nowhere, such as a rendered pair, is stored as lossless pictures and ``.flo``.
+members' names for paths, and the kind's own loader reads it (`kinema.io.files.holding`). A sample without
+files of its own, such as a rendered pair or frames of a video, is stored as lossless pictures and ``.flo``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from kinema.data.family import OpenedSet
-from kinema.data.frames import FrameFiles, load_window
+from kinema.data.footage import FootageDataset
+from kinema.data.frames import FrameFiles, FrameWindow, load_window
 from kinema.data.sample import FlowDataset, FlowFiles, FlowSample, load_sample
 from kinema.data.shard_files import SetFiles
 from kinema.errors import InputError, UsageError
@@ -58,6 +59,9 @@ RECORD_KINDS: dict[str, RecordKind] = {
 ARRAYS_KIND = "flow-arrays"
 """Labelled pairs that lie nowhere, stored as arrays."""
 
+WINDOWS_KIND = "frames-arrays"
+"""Windows of footage, whose frames may lie in videos, stored as lossless pictures."""
+
 FILES_KIND = "files"
 """Clips, drives and snippets, stored file by file: see `kinema.data.shard_files`."""
 
@@ -69,7 +73,7 @@ def kind_of(dataset: OpenedSet[Any]) -> str:
         dataset: opened, not empty.
 
     Returns:
-        A key of `RECORD_KINDS`, `ARRAYS_KIND` or `FILES_KIND`.
+        A key of `RECORD_KINDS`, `ARRAYS_KIND`, `WINDOWS_KIND` or `FILES_KIND`.
 
     Raises:
         UsageError: when there is no way yet to store such samples.
@@ -82,6 +86,8 @@ def kind_of(dataset: OpenedSet[Any]) -> str:
             return name
     if record is None and isinstance(dataset, FlowDataset):
         return ARRAYS_KIND
+    if isinstance(dataset, FootageDataset):
+        return WINDOWS_KIND
     raise UsageError(f"--data {dataset.spec}: there is no way to store such samples in shards")
 
 
@@ -103,6 +109,8 @@ def members_of(dataset: OpenedSet[Any], index: int, kind: str) -> dict[str, byte
         return {dataset.suffix_of(index): dataset[index]}
     if kind == ARRAYS_KIND:
         return _members_of_arrays(dataset[index])
+    if kind == WINDOWS_KIND:
+        return _members_of_window(dataset[index])
     return _members_of_record(_record(dataset, index))
 
 
@@ -114,13 +122,13 @@ def file_bytes(dataset: OpenedSet[Any], index: int) -> int | None:
         index: of the sample.
 
     Returns:
-        In bytes; None where the sample lies nowhere.
+        In bytes; None where the sample lies nowhere, or inside a video.
 
     Raises:
         InputError: when a file is not there.
     """
     paths = set(dataset.paths_of(index).values())
-    if not paths:
+    if not paths or isinstance(dataset, FootageDataset):
         return None
     try:
         return sum(path.stat().st_size for path in paths)
@@ -143,9 +151,9 @@ def load_members(kind: str, members: Mapping[str, bytes], *, source: str) -> Any
         InputError: when members are missing or damaged.
     """
     try:
-        if kind == ARRAYS_KIND:
+        if kind in _STORED_ARRAYS:
             with holding(_held(members, source)):
-                return _arrays_sample(json.loads(members[FACTS]), source)
+                return _STORED_ARRAYS[kind](json.loads(members[FACTS]), source)
         with held_record(kind, members, source=source) as record:
             return RECORD_KINDS[kind].load(record)
     except _MISFITS as error:
@@ -259,5 +267,24 @@ def _arrays_sample(facts: Mapping[str, Any], source: str) -> FlowSample:
     return FlowSample(name=str(facts["name"]), flow=flow, **images, **masks)
 
 
+def _members_of_window(sample: FrameWindow) -> dict[str, bytes]:
+    named = {f"frame{place:03d}.png": frame for place, frame in enumerate(sample.frames)}
+    members = {FACTS: _json({"name": sample.name, "frames": list(named)})}
+    for member, frame in named.items():
+        members[member] = encode_image(frame, ".png", name=f"{sample.name}, {member}")
+    return members
+
+
+def _window(facts: Mapping[str, Any], source: str) -> FrameWindow:
+    frames = [read_image(Path(f"{source}.{member}")) for member in facts["frames"]]
+    return FrameWindow(name=str(facts["name"]), frames=np.stack(frames))
+
+
 def _json(facts: Mapping[str, object]) -> bytes:
     return json.dumps(facts, sort_keys=True).encode()
+
+
+_STORED_ARRAYS: dict[str, Callable[[Mapping[str, Any], str], Any]] = {
+    ARRAYS_KIND: _arrays_sample,
+    WINDOWS_KIND: _window,
+}

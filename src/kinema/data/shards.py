@@ -23,7 +23,14 @@ from kinema.data.shard_format import (
     parse_manifest,
     unpack_sample,
 )
-from kinema.data.shard_kinds import ARRAYS_KIND, FILES_KIND, RECORD_KINDS, held_record, load_members
+from kinema.data.shard_kinds import (
+    ARRAYS_KIND,
+    FILES_KIND,
+    RECORD_KINDS,
+    WINDOWS_KIND,
+    held_record,
+    load_members,
+)
 from kinema.data.shard_store import FolderStore, ShardStore, open_store
 from kinema.data.spec import DataSpec
 from kinema.errors import InputError
@@ -269,7 +276,7 @@ def open_shards(spec: DataSpec, _path: Path) -> OpenedSet[Any]:
     source = f"{store.place}/{MANIFEST}"
     _check_finished(store, spec)
     manifest = parse_manifest(store.read(MANIFEST), source=source)
-    if manifest.kind not in (*RECORD_KINDS, ARRAYS_KIND, FILES_KIND):
+    if manifest.kind not in (*RECORD_KINDS, ARRAYS_KIND, WINDOWS_KIND, FILES_KIND):
         raise InputError(
             f"{source}: samples of kind {manifest.kind!r} are not known; a newer kinema wrote them"
         )
