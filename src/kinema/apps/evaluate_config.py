@@ -61,6 +61,9 @@ class EvaluateConfig(BaseModel):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="fp32", description="The number format to compute in."
     )
+    refine: Literal["none", "tvl1"] = Field(
+        default="none", description="tvl1 polishes a network's flow by variational iterations at full size."
+    )
     scales: int | None = Field(
         default=None, ge=1, le=100, description="tvnet: levels of the pyramid, as far as the frames allow."
     )
@@ -104,6 +107,7 @@ class EvaluateConfig(BaseModel):
             "--preset": self.preset,
             "--weights": self.weights,
             "--submission": self.submission,
+            "--refine": None if self.refine == "none" else self.refine,
         }
         given = [option for option, value in unused.items() if value is not None]
         if given:

@@ -63,9 +63,10 @@ def load_model(config: EvaluateConfig, *, weights: str | None, processes: Proces
     if config.model is None:
         raise UsageError("MODEL is missing")
     if config.model == ZERO:
-        if config.model_options() or config.preset or config.weights:
+        if config.model_options() or config.preset or config.weights or config.refine != "none":
             raise UsageError(
-                "zero has no settings: leave out --preset, --weights, --scales, --warps, --iterations"
+                "zero has no settings: leave out --preset, --weights, --refine, --scales, --warps,"
+                " --iterations"
             )
         return FlowModel(ZERO, lambda image1, _: np.zeros((*image1.shape[:2], 2), np.float32))
     from kinema.inference.loading import load  # here: scoring files needs no torch
@@ -77,12 +78,14 @@ def load_model(config: EvaluateConfig, *, weights: str | None, processes: Proces
         precision=config.precision,
         preset=config.preset,
         options=config.model_options(),
+        refine=None if config.refine == "none" else config.refine,
     )
     settings: dict[str, object] = {
         "preset": predictor.origin.preset,
         **used_weights(weights, predictor.origin.weights),
         "device": str(predictor.device),
         "precision": config.precision,
+        **({} if predictor.origin.refine is None else {"refine": predictor.origin.refine}),
         **predictor.origin.options,
     }
     return FlowModel(config.model, predictor.flow, settings)

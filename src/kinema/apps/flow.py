@@ -160,6 +160,7 @@ def _predictor(config: FlowConfig) -> FlowPredictor:
         options={name: value for name, value in given.items() if value is not None},
         tile=config.tile,
         max_side=config.max_side,
+        refine=None if config.refine == "none" else config.refine,
     )
     logger.debug("%s on %s, %s", config.model, describe_device(predictor.device), predictor.dtype)
     return predictor

@@ -100,6 +100,9 @@ class FlowConfig(BaseModel):
         description="A file of weights (.safetensors), or a hosted one, hf:OWNER/NAME[/FILE]; without it "
         "those that come with kinema (kinema weights list). tvnet needs none.",
     )
+    refine: Literal["none", "tvl1"] = Field(
+        default="none", description="tvl1 polishes a network's flow by variational iterations at full size."
+    )
     scales: int | None = Field(
         default=None, ge=1, le=100, description="tvnet: levels of the pyramid, as far as the frames allow."
     )

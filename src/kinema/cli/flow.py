@@ -22,7 +22,7 @@ _GROUPS = {
         *("bound", "codec", "json_file", "overwrite"),
     ),
     "how to compute": (
-        *("model", "preset", "weights", "scales", "warps", "iterations", "warm_start"),
+        *("model", "preset", "weights", "refine", "scales", "warps", "iterations", "warm_start"),
         *("device", "precision", "max_side", "tile"),
     ),
 }

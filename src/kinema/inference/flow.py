@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol, cast, overload, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast, overload, runtime_checkable
 
 import numpy as np
 import torch
@@ -35,7 +34,10 @@ from kinema.ops.resize import resize_flow, resize_image
 from kinema.outputs import FlowOutput
 
 if TYPE_CHECKING:
+    from kinema.inference.refine import Refinement
     from kinema.models.card import ModelCard
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,13 @@ class Origin:
         preset: the settings in use, by name; what a file of weights says counts where nothing was asked for.
         options: single settings over it, asked for or from the file of weights.
         weights: the file; None for a model without weights, or with random ones.
+        refine: what polishes its flow; None for nothing.
     """
 
     preset: str
     options: Mapping[str, object] = field(default_factory=dict)
     weights: Path | None = None
+    refine: str | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,7 @@ class FlowPredictor:
         tile: compute in overlapping squares of this side in pixels, to bound the memory of large frames.
         max_side: compute with the longer side of the frames reduced to this many pixels.
         origin: what the model was built from; None for the card's defaults.
+        refinement: polishes the model's flow; None for nothing.
 
     Raises:
         UsageError: when device, precision, tile or max_side cannot be had.
@@ -135,6 +140,7 @@ class FlowPredictor:
         tile: int | None = None,
         max_side: int | None = None,
         origin: Origin | None = None,
+        refinement: Refinement | None = None,
     ) -> None:
         if tile is not None and tile < MIN_TILE:
             raise UsageError(f"tile is {tile}: a tile has at least {MIN_TILE} pixels a side")
@@ -146,7 +152,11 @@ class FlowPredictor:
         self.dtype = resolve_precision(precision, device=self.device, card=card)
         self.tile = tile
         self.max_side = max_side
-        self.model = model.to(self.device).eval().requires_grad_(requires_grad=False)
+        self.model = self._ready(model)
+        self.refinement = self._ready(refinement) if isinstance(refinement, nn.Module) else refinement
+
+    def _ready(self, module: ModuleT) -> ModuleT:
+        return module.to(self.device).eval().requires_grad_(requires_grad=False)
 
     @overload
     def flow(self, image1: Frame, image2: Frame) -> np.ndarray: ...
@@ -303,12 +313,13 @@ class FlowPredictor:
     ) -> Float[Tensor, "b 2 h w"]:
         if self.tile is None or self.tile >= max(image1.shape[-2:]):
             return self._run_whole(image1, image2, initial)
-        shared: dict[str, Tensor] = {}
-        if isinstance(self.model, MeasuresGreyRange):
-            shared["grey_range"] = self.model.grey_range(image1, image2)
+        measuring = self.model if self.refinement is None else self.refinement
+        grey_range = None
+        if isinstance(measuring, MeasuresGreyRange):
+            grey_range = measuring.grey_range(image1, image2)
 
         def compute(part1: Tensor, part2: Tensor, start: Tensor | None) -> Tensor:
-            return self._run_whole(part1, part2, start, shared)
+            return self._run_whole(part1, part2, start, grey_range)
 
         if initial is None and self.card.warm_start:
             initial = self._guide(image1, image2)
@@ -330,16 +341,21 @@ class FlowPredictor:
         image1: Float[Tensor, "b 3 h w"],
         image2: Float[Tensor, "b 3 h w"],
         initial: Tensor | None,
-        shared: Mapping[str, Tensor] = MappingProxyType({}),
+        grey_range: Tensor | None = None,
     ) -> Float[Tensor, "b 2 h w"]:
         height, width = image1.shape[-2:]
         padded = [pad_to_stride(image, self.card.stride) for image in (image1, image2)]
-        options = dict(shared)
+        options: dict[str, Tensor] = {}
+        if grey_range is not None and isinstance(self.model, MeasuresGreyRange):
+            options["grey_range"] = grey_range
         if initial is not None:
             options["initial_flow"] = pad_to_stride(initial, self.card.stride)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
             output = cast("FlowOutput", self.model(*padded, **options))
-        return output.flow[..., :height, :width].float()
+        flow = output.flow[..., :height, :width].float()
+        if self.refinement is None:
+            return flow
+        return self.refinement(image1, image2, initial_flow=flow, grey_range=grey_range).flow
 
 
 def _prediction(flows: _Flows, size_hw: tuple[int, int], wanted: _Wanted) -> FlowPrediction:

@@ -14,6 +14,7 @@ from torch import Tensor
 from kinema.errors import InputError, UsageError
 from kinema.inference.flow import FlowPredictor, Origin
 from kinema.inference.frames import Frame
+from kinema.inference.refine import build_refinement
 from kinema.io.checkpoints import load_tensors
 from kinema.io.formats.tf_bundle import bundle_prefix
 from kinema.models import check_options, find_model, nearest
@@ -58,6 +59,7 @@ def load(
     options: Mapping[str, object] | None = None,
     tile: int | None = None,
     max_side: int | None = None,
+    refine: str | None = None,
 ) -> FlowPredictor:
     """Make a model ready for use.
 
@@ -73,6 +75,8 @@ def load(
         options: single settings by name, over those of the preset; the model's card lists the names.
         tile: compute in overlapping squares of this side in pixels, to bound the memory of large frames.
         max_side: compute with the longer side of the frames reduced to this many pixels.
+        refine: ``tvl1`` polishes the flow of a network by variational iterations at full size, in float32;
+            None does not.
 
     Returns:
         The predictor.
@@ -86,6 +90,9 @@ def load(
     if preset is not None and preset not in card.presets:
         raise UsageError(f"{card.name} has no preset {preset!r}{nearest(preset, card.presets)}")
     check_options(card, options or {})
+    if refine is not None and not card.has_weights:
+        raise UsageError(f"--refine {refine}: {card.name} is such a method itself; leave it out")
+    refinement = None if refine is None else build_refinement(refine)
     stored = _stored_weights(card, weights, preset)
     if stored is not None:
         preset = _agreed_preset(preset, stored)
@@ -100,7 +107,10 @@ def load(
         precision=precision,
         tile=tile,
         max_side=max_side,
-        origin=Origin(preset or card.default_preset, options or {}, stored.path if stored else None),
+        origin=Origin(
+            preset or card.default_preset, options or {}, stored.path if stored else None, refine=refine
+        ),
+        refinement=refinement,
     )
     if isinstance(model, ReducesPrecision) and predictor.dtype != torch.float32:
         model.reduce_precision(predictor.dtype)

@@ -13,6 +13,10 @@ Task = Literal["flow", "depth", "pose", "restore"]
 """What a model computes."""
 
 
+REFINEMENTS = ("tvl1",)
+"""What can polish the flow of a model: see `kinema.inference.refine`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
     """The facts about one model that callers, commands and documentation rely on.
