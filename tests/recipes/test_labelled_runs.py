@@ -334,8 +334,13 @@ def test_fine_tuning_lowers_the_held_out_error_in_one_process_and_in_two(tree, t
     errors = {}
     for processes in (1, 2):
         out = tmp_path / f"tuned-{processes}"
-        told = runs.done("pwcnet-sintel-finetune", *tuned, "--out", out, processes=processes)
+        scored, report = f"sintel-clean@val:{tree}", tmp_path / f"{processes}.json"
+        told = runs.done("pwcnet-sintel-finetune", *tuned, "--out", out, "--then-evaluate", scored,
+                         "--json", report, processes=processes)  # fmt: skip
         errors[processes] = runs.lines(out, "validation")[-1]["epe"]
+        evaluated = json.loads(report.read_text())["evaluations"]
+        assert [one["data"] for one in evaluated] == [scored]
+        assert evaluated[0]["metrics"]["epe"] == pytest.approx(errors[processes], rel=1e-3)
         assert f"training on {processes} process" in told
         _, facts = load_tensors(out / "last.safetensors")
         assert json.loads(facts["options"])["matching"] == "cosine"  # as in the weights it began from

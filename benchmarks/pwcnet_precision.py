@@ -1,0 +1,54 @@
+"""How far the flow of PWC-Net in bfloat16 lies from that in float32, and whether its error changes.
+
+    python benchmarks/pwcnet_precision.py middlebury:PATH sintel-clean:PATH kitti2012:PATH [--weights FILE]
+
+For each data set: the mean length of the difference over all pixels; its 99th percentile; both again where
+the motion in float32 is longer than 80 pixels; and the endpoint error of both.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+
+import kinema
+from kinema.data import open_flow, parse_spec
+
+LARGE = 80.0
+
+
+def main() -> None:
+    """Measure every data set that is named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("specs", nargs="+", metavar="SPEC")
+    parser.add_argument("--weights")
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args()
+    exact, short = (
+        kinema.load("pwcnet", weights=args.weights, device=args.device, precision=precision)
+        for precision in ("fp32", "bf16")
+    )
+    print("data                     mean     p99  | over 80 px: pixels    mean     p99  | epe fp32    bf16")
+    for text in args.specs:
+        apart, large, errors = [], [], []
+        for sample in open_flow(parse_spec(text)[0]):
+            one, other = (model.flow(sample.image1, sample.image2) for model in (exact, short))
+            difference = np.linalg.norm(one - other, axis=-1)
+            apart.append(difference.ravel())
+            large.append(difference[np.linalg.norm(one, axis=-1) > LARGE])
+            errors.append(
+                [np.linalg.norm(f - sample.flow, axis=-1)[sample.valid].mean() for f in (one, other)]
+            )
+        every, fast = np.concatenate(apart), np.concatenate(large)
+        told = f"{fast.size:10d} {fast.mean():7.3f} {np.percentile(fast, 99):7.3f}" if fast.size else " " * 26
+        means = np.mean(errors, axis=0)
+        name = text.partition(":")[0]
+        print(
+            f"{name:20s} {every.mean():8.4f} {np.percentile(every, 99):7.3f}  |        {told}"
+            f"  | {means[0]:8.3f} {means[1]:7.3f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
