@@ -1,4 +1,4 @@
-"""TVNet beside OpenCV's DualTVL1 and DIS: errors on real pairs with truth, and speed, alternating in one run.
+"""TVNet and PWC-Net beside OpenCV's DualTVL1 and DIS: errors on real pairs, and speed.
 
 make bench-peers                               # creates the peers' environment and runs this
 python benchmarks/flow_against_opencv.py --peer-python .venv-peers/bin/python --data ../shared/data
@@ -50,13 +50,18 @@ def endpoint_error(flow: np.ndarray, sample: FlowSample) -> float:
     return float(error[sample.valid].mean())
 
 
-def errors(samples: list[FlowSample], server: Peer, console: Console) -> None:
+def errors(samples: list[FlowSample], server: Peer, console: Console, *, weights: str | None) -> None:
     """Print the table of endpoint errors."""
     corrected, reference = kinema.load("tvnet"), kinema.load("tvnet", preset="reference")
+    learned, polished = (
+        kinema.load("pwcnet", weights=weights, precision="fp32", refine=refine) for refine in ("none", "tvl1")
+    )
     methods = {
         "zero": lambda s: np.zeros_like(s.flow),
         "TVNet reference": lambda s: reference.flow(s.image1, s.image2),
         "TVNet corrected": lambda s: corrected.flow(s.image1, s.image2),
+        "PWC-Net": lambda s: learned.flow(s.image1, s.image2),
+        "PWC-Net, refined": lambda s: polished.flow(s.image1, s.image2),
         "DualTVL1": lambda s: opencv_flow(server, "dual_tvl1", s)[0],
         "DIS medium": lambda s: opencv_flow(server, "dis", s)[0],
     }
@@ -128,6 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--peer-python", required=True, help="Python with opencv-contrib-python-headless")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the real pairs")
+    parser.add_argument("--weights", help="of PWC-Net; without it those that come with kinema")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--part", choices=("all", "errors", "speed"), default="all")
     arguments = parser.parse_args()
@@ -141,7 +147,7 @@ def main() -> None:
     )
     with peer(arguments.peer_python, "opencv_peer.py") as server:
         if arguments.part != "speed":
-            errors(samples, server, console)
+            errors(samples, server, console, weights=arguments.weights)
         if arguments.part != "errors":
             speed(large, server, console, runs=arguments.runs)
             iteration_speed(large, server, console, runs=arguments.runs)

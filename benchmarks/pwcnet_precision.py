@@ -24,15 +24,16 @@ def main() -> None:
     parser.add_argument("specs", nargs="+", metavar="SPEC")
     parser.add_argument("--weights")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--pairs", type=int, help="of each data set, at most")
     args = parser.parse_args()
     exact, short = (
-        kinema.load("pwcnet", weights=args.weights, device=args.device, precision=precision)
+        kinema.load("pwcnet", weights=args.weights, device=args.device, precision=precision, refine="none")
         for precision in ("fp32", "bf16")
     )
     print("data                     mean     p99  | over 80 px: pixels    mean     p99  | epe fp32    bf16")
     for text in args.specs:
         apart, large, errors = [], [], []
-        for sample in open_flow(parse_spec(text)[0]):
+        for sample in open_flow(parse_spec(text)[0])[: args.pairs]:
             one, other = (model.flow(sample.image1, sample.image2) for model in (exact, short))
             difference = np.linalg.norm(one - other, axis=-1)
             apart.append(difference.ravel())

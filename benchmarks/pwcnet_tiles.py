@@ -116,8 +116,10 @@ def jumps(difference: np.ndarray, layout: list[Tile]) -> list[float]:
 def seams(weights: str, tile: int, images: list[Path] | None, out: Path, console: Console) -> None:
     """Print the jumps at the borders of tiles, and write the pictures."""
     first, second = frames_of(images)
-    whole = kinema.load("pwcnet", weights=weights, precision="fp32").flow(first, second)
-    tiled = kinema.load("pwcnet", weights=weights, precision="fp32", tile=tile).flow(first, second)
+    whole = kinema.load("pwcnet", weights=weights, precision="fp32", refine="none").flow(first, second)
+    tiled = kinema.load("pwcnet", weights=weights, precision="fp32", refine="none", tile=tile).flow(
+        first, second
+    )
     layout = tiles((first.shape[0], first.shape[1]), tile, tile_overlap(tile))
     difference = tiled - whole
     length = np.linalg.norm(difference, axis=-1)

@@ -91,7 +91,7 @@ def test_the_page_holds_the_numbers_and_needs_nothing_else(demo):
     page = (demo / "report.html").read_text(encoding="utf-8")
     scene = render_clip(2, frames=FRAMES, size_hw=SIZE)
     error, still = errors(demo), np.linalg.norm(scene.flow, axis=-1)
-    row = re.search(r'<th scope="row">tvnet</th>(.*?)</tr>', page)
+    row = re.search(r'<th scope="row">pwcnet</th>(.*?)</tr>', page)
     cells = [float(cell) for cell in re.findall(r"<td>(.*?)</td>", row[1])]
     wanted = [
         *(error.mean(), error[scene.visible].mean(), error[~scene.visible].mean()),
@@ -113,7 +113,7 @@ def test_the_last_line_says_where_to_look(tmp_path, capsys):
     out = capsys.readouterr().out.splitlines()
     assert out[-1] == f"look at {tmp_path / 'd' / 'report.html'}"
     assert re.fullmatch(
-        r"tvnet: mean error \d\.\d\d px over 3 pairs \(zero flow: \d\.\d\d px\), \d+ ms a pair", out[0]
+        r"pwcnet: mean error \d\.\d\d px over 3 pairs \(zero flow: \d\.\d\d px\), \d+ ms a pair", out[0]
     )
     assert len(out) == 2
 

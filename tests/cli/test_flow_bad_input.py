@@ -16,7 +16,7 @@ from helpers.command import Command, Ended, process, tree
 from helpers.textures import moving_frames
 from kinema.io.images import write_image
 
-QUICK = ("--warps", 1, "--iterations", 2)
+QUICK = ("--model", "tvnet", "--warps", 1, "--iterations", 2)
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_too_small_images(kinema: Command, tmp_path: Path, size_hw: tuple[int, i
     for name in "ab":
         write_image(tmp_path / f"{name}.png", np.zeros((*size_hw, 3), np.uint8))
     ended = kinema("flow", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "out")
-    assert_refused(ended, "too small for tvnet", "smallest is 3x3")
+    assert_refused(ended, "too small for pwcnet", "smallest is 16x16")
     assert tree(tmp_path) == ["a.png", "b.png"]
 
 
@@ -176,9 +176,12 @@ def test_an_input_is_never_replaced(kinema: Command, tmp_path: Path, pair: tuple
         (("--model", "tvnett"), ("did you mean tvnet",)),
         (("--tile", -5), ("--tile", "at least 64")),
         (("--tile", "big"), ("--tile", "whole number")),
-        (("--preset", "corected"), ("did you mean corrected",)),
-        (("--weights", "w.safetensors"), ("tvnet has no weights", "--weights")),
-        (("--precision", "bf16"), ("--precision bf16", "fp32 only")),
+        (("--model", "tvnet", "--preset", "corected"), ("did you mean corrected",)),
+        (("--model", "tvnet", "--weights", "w.safetensors"), ("tvnet has no weights", "--weights")),
+        (("--model", "tvnet", "--precision", "bf16"), ("--precision bf16", "fp32 only")),
+        (("--warps", 3), ("--warps is no setting of pwcnet", "add --model tvnet")),
+        (("--warm-start",), ("--warm-start: pwcnet cannot start", "add --model tvnet")),
+        (("--refine", "tvl2"), ("--refine", "tvl1")),
         (("--precision", "fp64"), ("--precision", "fp64")),
         (("--device", "gpu"), ("--device gpu", "cpu")),
         (("--format", "exr"), ("--format", "exr")),

@@ -23,7 +23,7 @@ from kinema.io.flow import read_flow, read_npz
 from kinema.io.images import read_image, write_image
 from kinema.io.video import Reader, probe
 
-QUICK = ("--warps", 2, "--iterations", 10)
+QUICK = ("--model", "tvnet", "--warps", 2, "--iterations", 10)
 CLOSE = 1e-3  # pixels: two computations of the same flow need not agree to the last bit
 QUICK_OPTIONS = {"warps": 2, "iterations": 10}
 
@@ -66,7 +66,7 @@ def test_two_images_are_a_pair(
 def test_the_options_of_the_model_arrive(
     kinema: Command, tmp_path: Path, images: list[Path], frames: list[np.ndarray]
 ) -> None:
-    words = ("--scales", 2, "--warps", 3, "--iterations", 7, "--preset", "reference")
+    words = ("--model", "tvnet", "--scales", 2, "--warps", 3, "--iterations", 7, "--preset", "reference")
     kinema.done("flow", images[0], images[1], "-o", tmp_path / "a.flo", *words)
     options = {"scales": 2, "warps": 3, "iterations": 7}
     predictor = load("tvnet", preset="reference", options=options)
@@ -294,7 +294,7 @@ def test_a_part_of_a_video(kinema: Command, tmp_path: Path) -> None:
 def test_size_tiles_and_warm_start_arrive(
     kinema: Command, tmp_path: Path, images: list[Path], frames: list[np.ndarray]
 ) -> None:
-    words = ("--max-side", 50, "--warm-start", "--format", "flo")
+    words = ("--model", "tvnet", "--max-side", 50, "--warm-start", "--format", "flo")
     kinema.done("flow", *images, "-o", tmp_path / "out", *words, *QUICK)
     predictor = load("tvnet", options=QUICK_OPTIONS, max_side=50)
     for index, result in enumerate(predictor.stream(frames, warm_start=True)):
@@ -345,7 +345,7 @@ def test_deep_images_keep_their_depth(kinema: Command, tmp_path: Path) -> None:
 def test_interrupted_work_leaves_whole_files(tmp_path: Path) -> None:
     source = clips.ntsc_clip(tmp_path / "clip.mp4", frames=200, size_hw=(96, 128))
     out = tmp_path / "out"
-    words = ("--format", "flo", "--format", "npz", "--iterations", 20)
+    words = ("--format", "flo", "--format", "npz", "--model", "tvnet", "--iterations", 20)
     running = process("flow", source, "-o", out, *words)
     deadline = time.monotonic() + 60
     while not (out / "000003_flow.flo").exists() and time.monotonic() < deadline:
@@ -367,7 +367,9 @@ def test_interrupted_work_leaves_whole_files(tmp_path: Path) -> None:
 
 def test_an_interrupted_video_is_not_left_behind(tmp_path: Path) -> None:
     source = clips.ntsc_clip(tmp_path / "clip.mp4", frames=300, size_hw=(96, 128))
-    running = process("flow", source, "-o", tmp_path / "out" / "flow.mp4", "--iterations", 20)
+    running = process(
+        "flow", source, "-o", tmp_path / "out" / "flow.mp4", "--model", "tvnet", "--iterations", 20
+    )
     deadline = time.monotonic() + 60
     while not list((tmp_path / "out").glob(".*")) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -403,7 +405,7 @@ def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path: Path) -> None
     peaks = []
     for frames in (50, 500):
         source = clips.ntsc_clip(tmp_path / f"clip{frames}.mp4", frames=frames, size_hw=(360, 640))
-        words = ("--max-side", 160, "--warps", 1, "--iterations", 5, "-q")
+        words = ("--model", "tvnet", "--max-side", 160, "--warps", 1, "--iterations", 5, "-q")
         running = process("flow", source, "-o", tmp_path / f"flow{frames}.mp4", *words)
         _, status, usage = os.wait4(running.pid, 0)
         running.returncode = os.waitstatus_to_exitcode(status)

@@ -14,7 +14,7 @@ from helpers.textures import moving_frames
 from kinema.io.flow import read_flow
 from kinema.io.images import write_image
 
-QUICK = ("--warps", 1, "--iterations", 2)
+QUICK = ("--model", "tvnet", "--warps", 1, "--iterations", 2)
 
 
 @pytest.fixture

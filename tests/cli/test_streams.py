@@ -23,7 +23,7 @@ def pair(tmp_path: Path) -> list[str]:
     paths = [tmp_path / "a.png", tmp_path / "b.png"]
     for path, image in zip(paths, moving_frames(2, (32, 40)), strict=True):
         write_image(path, image)
-    return [*map(str, paths), "--warps", "1", "--iterations", "2"]
+    return [*map(str, paths), "--model", "tvnet", "--warps", "1", "--iterations", "2"]
 
 
 def _shell(redirected: str, *words: object) -> subprocess.CompletedProcess[str]:

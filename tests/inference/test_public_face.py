@@ -45,10 +45,9 @@ def test_submodules_can_be_reached_by_attribute() -> None:
 
 
 def test_flow_in_one_call() -> None:
-    image1, image2 = moving_frames(2, (48, 64), step_xy=(1, 2))
-    flow = kinema.flow(image1, image2)
-    assert np.abs(flow[8:-8, 8:-8] - (1, 2)).max() < 0.1
-    np.testing.assert_allclose(flow, kinema.flow(image1, image2, model="tvnet"), atol=1e-3)
+    image1, image2 = moving_frames(2, (96, 128), step_xy=(1, 2))
+    for flow in (kinema.flow(image1, image2), kinema.flow(image1, image2, model="tvnet")):
+        assert np.abs(flow[16:-16, 16:-16] - (1, 2)).max() < 0.1
 
 
 def test_load_gives_a_predictor() -> None:

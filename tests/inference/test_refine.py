@@ -50,7 +50,7 @@ def test_it_finds_the_rest_and_alone_it_does_not_find_the_motion() -> None:
     assert error(coarse().flow(*pair)) == pytest.approx(2.0, abs=1e-5)
     assert error(coarse(refinement=build_refinement("tvl1")).flow(*pair)) < 0.1
     assert (
-        error(load("tvnet", device="cpu", options={"scales": 2}).flow(*pair)) > 5
+        error(load("tvnet", device="cpu", options={"scales": 1}).flow(*pair)) > 5
     )  # the same without a start
 
 
@@ -64,22 +64,13 @@ def test_tiles_and_both_directions() -> None:
     assert prediction.flow.shape == prediction.backward.shape
 
 
-def test_tiles_share_the_contrast_of_the_whole_frames() -> None:
-    seen: list[Tensor | None] = []
-
-    class Watched(nn.Module):
-        def forward(
-            self, image1: Tensor, *_: Tensor, initial_flow: Tensor, grey_range: Tensor | None
-        ) -> FlowOutput:
-            seen.append(grey_range)
-            return FlowOutput(flow=initial_flow)
-
-        def grey_range(self, image1: Tensor, _: Tensor) -> Tensor:
-            return image1.new_tensor([[3.0, 77.0]])
-
-    coarse(refinement=Watched(), tile=96).flow(*frames())
-    assert len(seen) > 1
-    assert all(one is not None and one.tolist() == [[3.0, 77.0]] for one in seen)
+def test_where_there_is_no_contrast_the_flow_stays() -> None:
+    """Noise of a grey level or two is no texture: a solver that stretches it would follow it."""
+    noise = np.random.default_rng(0).integers(100, 103, (2, 96, 128, 3), np.uint8)
+    flow = coarse(refinement=build_refinement("tvl1")).flow(*noise)
+    assert np.abs(flow - (STEP[0] + 1.6, STEP[1] - 1.2)).mean() < 0.2
+    stretched = load("tvnet", device="cpu").flow(*noise)
+    assert np.abs(stretched).mean() > 0.3
 
 
 def test_a_network_in_bfloat16_is_polished_in_float32(tmp_path) -> None:

@@ -193,7 +193,7 @@ def test_the_file_of_the_preset_is_taken(run: Path, small: dict[str, Tensor], sh
     pack_weights(run, shipped / "pwcnet-dc.safetensors", **SAID)
     assert [(w.model, w.preset) for w in bundled_weights()] == [("pwcnet", "dc")]
     assert find_bundled("pwcnet", "dc") == shipped / "pwcnet-dc.safetensors"
-    predictor = kinema.load("pwcnet", precision="fp32")
+    predictor = kinema.load("pwcnet", precision="fp32", refine="none")
     assert {weight.dtype for weight in predictor.model.parameters()} == {torch.float32}
     for name, weight in predictor.model.named_parameters():
         assert torch.equal(weight, small[name].half().float())
@@ -201,8 +201,11 @@ def test_the_file_of_the_preset_is_taken(run: Path, small: dict[str, Tensor], sh
     named = kinema.load("pwcnet", precision="fp32", weights=shipped / "pwcnet-dc.safetensors")
     assert torch.equal(predictor.flow(*frames), named.flow(*frames))
     assert torch.equal(
-        kinema.load("pwcnet", precision="fp32", preset="dc").flow(*frames), named.flow(*frames)
+        kinema.load("pwcnet", precision="fp32", preset="dc", refine="none").flow(*frames), named.flow(*frames)
     )
+    refined = kinema.load("pwcnet", precision="fp32")
+    assert refined.origin.refine == "tvl1"  # by default those that come with kinema, and no others
+    assert named.origin.refine == "none"
     with pytest.raises(UsageError, match=r"preset tfoptflow.*some for --preset dc.*--weights"):
         kinema.load("pwcnet", preset="tfoptflow")
 

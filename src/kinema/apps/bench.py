@@ -101,6 +101,7 @@ def run(config: BenchConfig, *, progress: Progress | None = None) -> BenchResult
             device=config.device,
             precision=config.precision,
             preset=config.preset,
+            refine="none",
         )
         rows.append(_measure(predictor, config, watcher))
     result = BenchResult(

@@ -30,8 +30,9 @@ from kinema.inference.loading import load
 from kinema.io.flow import write_flow
 from kinema.io.images import write_image
 from kinema.io.video import Writer
+from kinema.models import DEFAULT_FLOW_MODEL
 
-MODEL = "tvnet"
+MODEL = DEFAULT_FLOW_MODEL
 RATE = Fraction(12)
 """Frames per second of the videos."""
 PROTOCOL = "sintel"

@@ -78,14 +78,14 @@ def load_model(config: EvaluateConfig, *, weights: str | None, processes: Proces
         precision=config.precision,
         preset=config.preset,
         options=config.model_options(),
-        refine=None if config.refine == "none" else config.refine,
+        refine=config.refine,
     )
     settings: dict[str, object] = {
         "preset": predictor.origin.preset,
         **used_weights(weights, predictor.origin.weights),
         "device": str(predictor.device),
         "precision": config.precision,
-        **({} if predictor.origin.refine is None else {"refine": predictor.origin.refine}),
+        **({} if predictor.origin.refine == "none" else {"refine": predictor.origin.refine}),
         **predictor.origin.options,
     }
     return FlowModel(config.model, predictor.flow, settings)

@@ -146,21 +146,30 @@ def _check_model(config: FlowConfig) -> None:
     if "flow" not in card.tasks:
         raise UsageError(f"--model {config.model} computes {', '.join(card.tasks)}, not flow")
     if config.warm_start and not card.warm_start:
-        raise UsageError(f"--warm-start: {config.model} cannot start from a given flow; leave it out")
+        raise UsageError(
+            f"--warm-start: {config.model} cannot start from a given flow; add --model tvnet, or leave it out"
+        )
+    for name in _model_options(config):
+        if name not in card.options:
+            raise UsageError(f"--{name} is no setting of {config.model}: add --model tvnet, or leave it out")
+
+
+def _model_options(config: FlowConfig) -> dict[str, object]:
+    given = {"scales": config.scales, "warps": config.warps, "iterations": config.iterations}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _predictor(config: FlowConfig) -> FlowPredictor:
-    given = {"scales": config.scales, "warps": config.warps, "iterations": config.iterations}
     predictor = load(
         config.model,
         weights=config.weights,
         device=config.device,
         precision=config.precision,
         preset=config.preset,
-        options={name: value for name, value in given.items() if value is not None},
+        options=_model_options(config),
         tile=config.tile,
         max_side=config.max_side,
-        refine=None if config.refine == "none" else config.refine,
+        refine=config.refine,
     )
     logger.debug("%s on %s, %s", config.model, describe_device(predictor.device), predictor.dtype)
     return predictor

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from tyro.conf import Positional, UseAppendAction, arg
 
+from kinema.models import DEFAULT_FLOW_MODEL
+
 FlowFormat = Literal["flo", "png16", "pfm", "npz", "mat", "viz", "video", "bounded8"]
 """A way to write flow: see `FlowConfig.format`."""
 
@@ -91,7 +93,7 @@ class FlowConfig(BaseModel):
         ge=1,
         description="Compute with the longer side reduced to this many pixels; results keep the full size.",
     )
-    model: str = Field(default="tvnet", description="Which model computes the flow.")
+    model: str = Field(default=DEFAULT_FLOW_MODEL, description="Which model computes the flow.")
     preset: str | None = Field(
         default=None, description="A named set of the model's settings; of tvnet: corrected, reference."
     )
@@ -100,8 +102,10 @@ class FlowConfig(BaseModel):
         description="A file of weights (.safetensors), or a hosted one, hf:OWNER/NAME[/FILE]; without it "
         "those that come with kinema (kinema weights list). tvnet needs none.",
     )
-    refine: Literal["none", "tvl1"] = Field(
-        default="none", description="tvl1 polishes a network's flow by variational iterations at full size."
+    refine: Literal["auto", "none", "tvl1"] = Field(
+        default="auto",
+        description="tvl1 polishes a network's flow by variational iterations at full size; auto does so "
+        "with the weights that come with kinema.",
     )
     scales: int | None = Field(
         default=None, ge=1, le=100, description="tvnet: levels of the pyramid, as far as the frames allow."

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast, overload, runtime_checkable
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol, cast, overload, runtime_checkable
 
 import numpy as np
 import torch
@@ -34,10 +35,7 @@ from kinema.ops.resize import resize_flow, resize_image
 from kinema.outputs import FlowOutput
 
 if TYPE_CHECKING:
-    from kinema.inference.refine import Refinement
     from kinema.models.card import ModelCard
-
-ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -65,13 +63,13 @@ class Origin:
         preset: the settings in use, by name; what a file of weights says counts where nothing was asked for.
         options: single settings over it, asked for or from the file of weights.
         weights: the file; None for a model without weights, or with random ones.
-        refine: what polishes its flow; None for nothing.
+        refine: what polishes its flow; "none" for nothing.
     """
 
     preset: str
     options: Mapping[str, object] = field(default_factory=dict)
     weights: Path | None = None
-    refine: str | None = None
+    refine: str = "none"
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ class FlowPredictor:
         tile: compute in overlapping squares of this side in pixels, to bound the memory of large frames.
         max_side: compute with the longer side of the frames reduced to this many pixels.
         origin: what the model was built from; None for the card's defaults.
-        refinement: polishes the model's flow; None for nothing.
+        refinement: polishes the model's flow, called with both frames and it; None for nothing.
 
     Raises:
         UsageError: when device, precision, tile or max_side cannot be had.
@@ -140,7 +138,7 @@ class FlowPredictor:
         tile: int | None = None,
         max_side: int | None = None,
         origin: Origin | None = None,
-        refinement: Refinement | None = None,
+        refinement: nn.Module | None = None,
     ) -> None:
         if tile is not None and tile < MIN_TILE:
             raise UsageError(f"tile is {tile}: a tile has at least {MIN_TILE} pixels a side")
@@ -153,9 +151,9 @@ class FlowPredictor:
         self.tile = tile
         self.max_side = max_side
         self.model = self._ready(model)
-        self.refinement = self._ready(refinement) if isinstance(refinement, nn.Module) else refinement
+        self.refinement = None if refinement is None else self._ready(refinement)
 
-    def _ready(self, module: ModuleT) -> ModuleT:
+    def _ready(self, module: nn.Module) -> nn.Module:
         return module.to(self.device).eval().requires_grad_(requires_grad=False)
 
     @overload
@@ -313,13 +311,12 @@ class FlowPredictor:
     ) -> Float[Tensor, "b 2 h w"]:
         if self.tile is None or self.tile >= max(image1.shape[-2:]):
             return self._run_whole(image1, image2, initial)
-        measuring = self.model if self.refinement is None else self.refinement
-        grey_range = None
-        if isinstance(measuring, MeasuresGreyRange):
-            grey_range = measuring.grey_range(image1, image2)
+        shared: dict[str, Tensor] = {}
+        if isinstance(self.model, MeasuresGreyRange):
+            shared["grey_range"] = self.model.grey_range(image1, image2)
 
         def compute(part1: Tensor, part2: Tensor, start: Tensor | None) -> Tensor:
-            return self._run_whole(part1, part2, start, grey_range)
+            return self._run_whole(part1, part2, start, shared)
 
         if initial is None and self.card.warm_start:
             initial = self._guide(image1, image2)
@@ -341,13 +338,11 @@ class FlowPredictor:
         image1: Float[Tensor, "b 3 h w"],
         image2: Float[Tensor, "b 3 h w"],
         initial: Tensor | None,
-        grey_range: Tensor | None = None,
+        shared: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> Float[Tensor, "b 2 h w"]:
         height, width = image1.shape[-2:]
         padded = [pad_to_stride(image, self.card.stride) for image in (image1, image2)]
-        options: dict[str, Tensor] = {}
-        if grey_range is not None and isinstance(self.model, MeasuresGreyRange):
-            options["grey_range"] = grey_range
+        options = dict(shared)
         if initial is not None:
             options["initial_flow"] = pad_to_stride(initial, self.card.stride)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
@@ -355,7 +350,7 @@ class FlowPredictor:
         flow = output.flow[..., :height, :width].float()
         if self.refinement is None:
             return flow
-        return self.refinement(image1, image2, initial_flow=flow, grey_range=grey_range).flow
+        return cast("Tensor", self.refinement(image1, image2, flow))
 
 
 def _prediction(flows: _Flows, size_hw: tuple[int, int], wanted: _Wanted) -> FlowPrediction:

@@ -17,7 +17,7 @@ from kinema.inference.frames import Frame
 from kinema.inference.refine import build_refinement
 from kinema.io.checkpoints import load_tensors
 from kinema.io.formats.tf_bundle import bundle_prefix
-from kinema.models import check_options, find_model, nearest
+from kinema.models import DEFAULT_FLOW_MODEL, check_options, find_model, nearest
 from kinema.weights.bundled import bundled_name, bundled_weights, find_bundled
 from kinema.weights.hub import PREFIX, fetch
 from kinema.weights.identity import stored_identity
@@ -59,7 +59,7 @@ def load(
     options: Mapping[str, object] | None = None,
     tile: int | None = None,
     max_side: int | None = None,
-    refine: str | None = None,
+    refine: str = "auto",
 ) -> FlowPredictor:
     """Make a model ready for use.
 
@@ -76,7 +76,8 @@ def load(
         tile: compute in overlapping squares of this side in pixels, to bound the memory of large frames.
         max_side: compute with the longer side of the frames reduced to this many pixels.
         refine: ``tvl1`` polishes the flow of a network by variational iterations at full size, in float32;
-            None does not.
+            ``none`` does not; ``auto`` does what the model's card says to the weights that come with kinema,
+            and nothing to others.
 
     Returns:
         The predictor.
@@ -90,9 +91,11 @@ def load(
     if preset is not None and preset not in card.presets:
         raise UsageError(f"{card.name} has no preset {preset!r}{nearest(preset, card.presets)}")
     check_options(card, options or {})
-    if refine is not None and not card.has_weights:
+    if refine == "auto":
+        refine = card.refinement if weights is None else "none"
+    if refine != "none" and not card.has_weights:
         raise UsageError(f"--refine {refine}: {card.name} is such a method itself; leave it out")
-    refinement = None if refine is None else build_refinement(refine)
+    refinement = None if refine == "none" else build_refinement(refine)
     stored = _stored_weights(card, weights, preset)
     if stored is not None:
         preset = _agreed_preset(preset, stored)
@@ -118,14 +121,16 @@ def load(
 
 
 @overload
-def flow(image1: Frame, image2: Frame, model: str = "tvnet") -> np.ndarray: ...
+def flow(image1: Frame, image2: Frame, model: str = DEFAULT_FLOW_MODEL) -> np.ndarray: ...
 
 
 @overload
-def flow(image1: Tensor, image2: Tensor, model: str = "tvnet") -> Tensor: ...
+def flow(image1: Tensor, image2: Tensor, model: str = DEFAULT_FLOW_MODEL) -> Tensor: ...
 
 
-def flow(image1: Frame | Tensor, image2: Frame | Tensor, model: str = "tvnet") -> np.ndarray | Tensor:
+def flow(
+    image1: Frame | Tensor, image2: Frame | Tensor, model: str = DEFAULT_FLOW_MODEL
+) -> np.ndarray | Tensor:
     """Compute the flow of one pair with a model's defaults.
 
     Args:

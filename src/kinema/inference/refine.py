@@ -7,51 +7,59 @@ it has only the rest to find.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from kinema.errors import UsageError
 from kinema.models import nearest
 from kinema.models.card import REFINEMENTS
-from kinema.outputs import FlowOutput
-
-SCALES = 2
-"""The levels that are solved again: the frames' own size and half of it."""
+from kinema.models.tvnet import TVNet
 
 
-class Refinement(Protocol):
-    """What improves a flow by looking at the frames."""
+class TVL1Refinement(nn.Module):
+    """TV-L1 at the frames' own size: five warps of fifty iterations.
 
-    def __call__(
+    Contrast is taken as it is, not stretched as `TVNet` does: in fog, where there is more noise than texture,
+    the data term then weighs little and the network's flow stays.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.solver = TVNet(scales=1)
+
+    def forward(
         self,
         image1: Float[Tensor, "b 3 h w"],
         image2: Float[Tensor, "b 3 h w"],
-        *,
-        initial_flow: Float[Tensor, "b 2 h w"],
-        grey_range: Float[Tensor, "b 2"] | None = None,
-    ) -> FlowOutput:
-        """Give the improved flow; `grey_range` is that of the whole frames where these are parts."""
+        flow: Float[Tensor, "b 2 h w"],
+    ) -> Float[Tensor, "b 2 h w"]:
+        """Improve a flow.
 
-    def grey_range(self, image1: Tensor, image2: Tensor) -> Float[Tensor, "b 2"]:
-        """Give the darkest and the lightest grey level of both frames."""
+        Args:
+            image1: (B, 3, H, W) RGB in [0, 1].
+            image2: (B, 3, H, W) RGB in [0, 1].
+            flow: (B, 2, H, W) from frame 1 to frame 2, in pixels.
+
+        Returns:
+            (B, 2, H, W) float32.
+        """
+        as_it_is = image1.new_tensor([[0.0, 255.0]]).expand(image1.shape[0], 2)
+        refined: Tensor = self.solver(image1, image2, initial_flow=flow, grey_range=as_it_is).flow
+        return refined
 
 
-def build_refinement(name: str) -> Refinement:
-    """Make a refinement, on the CPU, in float32.
+def build_refinement(name: str) -> nn.Module:
+    """Make a refinement.
 
     Args:
         name: ``tvl1``.
 
     Returns:
-        It, ready for use.
+        It, on the CPU, in float32; called as `TVL1Refinement.forward`.
 
     Raises:
         UsageError: when there is none of this name.
     """
     if name not in REFINEMENTS:
         raise UsageError(f"there is no refinement {name!r}{nearest(name, REFINEMENTS)}")
-    from kinema.models.tvnet import TVNet
-
-    return TVNet(scales=SCALES)
+    return TVL1Refinement()

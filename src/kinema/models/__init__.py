@@ -89,6 +89,7 @@ PWCNET_CARD = ModelCard(
         "finest_level": int,
         "matching": str,
     },
+    refinement="tvl1",
     min_size_hw=(16, 16),
     stride=1,  # it resizes or pads to multiples of 64 by itself
     precisions=("fp32", "bf16"),
@@ -116,6 +117,9 @@ MODELS: dict[str, ModelEntry] = {
     "pwcnet": ModelEntry(_build_pwcnet, PWCNET_CARD),
 }
 """Every model by name."""
+
+DEFAULT_FLOW_MODEL = "pwcnet"
+"""What computes flow where no model is named: the better one on the reserved families of rendered scenes."""
 
 
 def list_models(task: Task | None = None) -> list[str]:

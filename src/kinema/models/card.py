@@ -34,6 +34,8 @@ class ModelCard:
         has_weights: whether weights can be loaded into it.
         batched: whether a batch gives the same result as its samples one by one.
         warm_start: whether it accepts an initial flow.
+        refinement: what polishes the flow of the weights that come with kinema, of `REFINEMENTS`; "none" if
+            nothing does.
         value_range: of the image tensors it takes.
         licence: of the code and, where there are any, of the weights.
         paper: authors, title, venue, year.
@@ -52,6 +54,7 @@ class ModelCard:
     has_weights: bool
     batched: bool = True
     warm_start: bool = False
+    refinement: str = "none"
     value_range: str = "RGB in [0, 1]"
     licence: str
     paper: str
