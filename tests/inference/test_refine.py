@@ -99,7 +99,12 @@ def test_the_commands_take_it_and_write_it_down(tmp_path, capsys) -> None:
     log = tmp_path / "log.json"
     options = ["--model", "pwcnet", "--weights", "random", "--refine", "tvl1", "--device", "cpu"]
     kinema.done("flow", *names, "-o", tmp_path / "flow.flo", *options, "--json", log, "-q")
-    assert json.loads(log.read_text())["settings"]["refine"] == "tvl1"
+    assert json.loads(log.read_text())["refine"] == "tvl1"
+    kinema.done(
+        "flow", *names, "-o", tmp_path / "own.flo", *options[:4], "--json", tmp_path / "own.json", "-q"
+    )
+    own = json.loads((tmp_path / "own.json").read_text())
+    assert (own["settings"]["refine"], own["refine"]) == ("auto", "none")  # not of kinema: left alone
     refused = kinema("flow", *names, "-o", tmp_path / "other.flo", "--model", "tvnet", "--refine", "tvl1")
     assert refused.status == 2
     assert "--refine tvl1: tvnet is such a method itself; leave it out" in refused.err

@@ -54,6 +54,7 @@ class FlowResult:
     Attributes:
         model: its name.
         preset: the preset in use.
+        refine: what polished the model's flow; "none" for nothing.
         weights: name and fingerprint of the weights; see `kinema.apps.used_weights`.
         device: what it ran on, in words.
         clips: one entry per clip.
@@ -62,6 +63,7 @@ class FlowResult:
 
     model: str
     preset: str
+    refine: str
     weights: Mapping[str, str | None]
     device: str
     clips: tuple[ClipResult, ...]
@@ -98,6 +100,7 @@ def run(config: FlowConfig, *, progress: Progress | None = None) -> FlowResult:
     result = FlowResult(
         model=config.model,
         preset=predictor.origin.preset,
+        refine=predictor.origin.refine,
         weights=used_weights(config.weights, predictor.origin.weights),
         device=describe_device(predictor.device),
         clips=tuple(results),
@@ -121,6 +124,7 @@ def report(result: FlowResult, config: FlowConfig) -> dict[str, object]:
     return {
         "model": result.model,
         "preset": result.preset,
+        "refine": result.refine,
         **result.weights,
         "device": result.device,
         "data": [
