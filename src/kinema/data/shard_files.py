@@ -8,9 +8,8 @@ work as they do on the disk.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,10 @@ import numpy as np
 
 from kinema.data.driving_sample import CameraSequence, DepthTruth, DrivingDataset, all_targets
 from kinema.data.family import OpenedSet
-from kinema.data.frame_list import FrameList, fetched
+from kinema.data.frame_list import FrameList
+from kinema.data.held_files import HeldFiles, HeldTruth
 from kinema.data.kitti_raw import LidarTruth
 from kinema.data.kitti_stereo import DisparityTruth
-from kinema.data.lidar import DepthValue
 from kinema.data.posed import DepthPictures
 from kinema.data.restoration_sample import RestorationClip, RestorationDataset
 from kinema.data.snippets import SnippetStrips
@@ -30,67 +29,6 @@ from kinema.errors import InputError
 from kinema.io.files import read_bytes
 
 _ARRAYS = ("<i8", "<f4", "<f8")
-
-
-@dataclass(frozen=True, eq=False)
-class HeldFiles(Mapping[Path, bytes]):
-    """What the files of a set hold, by the path below `root` that stands for each; fetched one at a time.
-
-    Attributes:
-        root: where the shards lie.
-        folders: names of the files by folder, in the order of the shards.
-        fetch: gives the content of a file by its number.
-    """
-
-    root: Path
-    folders: Mapping[str, Sequence[str]]
-    fetch: Callable[[int], bytes]
-
-    @cached_property
-    def _numbers(self) -> dict[Path, int]:
-        names = ((folder, name) for folder, held in self.folders.items() for name in held)
-        return {self.root / folder / name: number for number, (folder, name) in enumerate(names)}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"root": self.root, "folders": self.folders, "fetch": self.fetch}
-
-    def __getitem__(self, path: Path) -> bytes:
-        return self.fetch(self._numbers[path])
-
-    def __contains__(self, path: object) -> bool:
-        return path in self._numbers  # without fetching it
-
-    def __iter__(self) -> Iterator[Path]:
-        return iter(self._numbers)
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-
-@dataclass(frozen=True, eq=False)
-class HeldTruth:
-    """True depth whose files lie in shards.
-
-    Attributes:
-        inner: reads them, by the paths that stand for them.
-        held: what they hold.
-    """
-
-    inner: DepthTruth
-    held: Mapping[Path, bytes]
-
-    def has(self, name: str) -> bool:
-        """See `DepthTruth.has`."""
-        return self.path(name) in self.held
-
-    def path(self, name: str) -> Path:
-        """See `DepthTruth.path`."""
-        return self.inner.path(name)
-
-    def read(self, name: str, size_hw: tuple[int, int], *, value: DepthValue) -> np.ndarray:
-        """See `DepthTruth.read`."""
-        with fetched(self.held, self.path(name)):
-            return self.inner.read(name, size_hw, value=value)
 
 
 class SetFiles(Sequence[bytes]):
