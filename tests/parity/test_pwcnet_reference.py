@@ -10,7 +10,8 @@ import torch
 
 from helpers.pseudo_weights import nvlabs_weights, tfoptflow_name, tfoptflow_weights
 from kinema.losses.supervised_flow import endpoint_error_loss, l2_regularisation, multiscale_loss
-from kinema.models.pwcnet import LEVELS, PWCNet, PyramidFlowOutput
+from kinema.models.pwcnet import LEVELS, PWCNet
+from kinema.outputs import PyramidFlowOutput
 
 H, W = 128, 192
 FLAGS = [(dense, residual) for dense in (0, 1) for residual in (0, 1)]

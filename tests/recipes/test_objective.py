@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from kinema.losses.supervised_flow import LEVEL_WEIGHTS, REFERENCE_PIXELS, multiscale_loss
-from kinema.models.pwcnet import PRESETS, PyramidFlowOutput
+from kinema.models.pwcnet import PRESETS
+from kinema.outputs import PyramidFlowOutput
 from kinema.recipes.pwcnet_objective import Objective
 
 SIZE = (64, 128)

@@ -29,7 +29,7 @@ class ModelEntry:
 
 TVNET_CARD = ModelCard(
     name="tvnet",
-    title="TVNet: total-variation L1 flow unrolled into layers; useful without training",
+    title="TVNet: total-variation L1 flow unrolled into layers; useful without training, and it can learn",
     tasks=("flow",),
     presets=("corrected", "reference"),
     default_preset="corrected",
@@ -43,13 +43,20 @@ TVNET_CARD = ModelCard(
         "zoom": float,
         "median": int,
         "stop_below": float,
+        "constants": str,
         "kernels": str,
+        "kernel_norm": str,
+        "biases": str,
+        "start": str,
+        "map_height": int,
+        "map_width": int,
         "channel_order": str,
     },
     min_size_hw=(3, 3),
     stride=1,
     precisions=("fp32",),
-    has_weights=False,
+    has_weights=True,
+    works_untrained=True,
     warm_start=True,
     licence="Apache-2.0",
     paper="Fan, Huang, Gan, Ermon, Gong, Huang: End-to-End Learning of Motion Representation for Video "
@@ -112,9 +119,137 @@ def _build_pwcnet(preset: str | None, options: Mapping[str, object]) -> nn.Modul
     return PWCNet(cast("Any", preset or PWCNET_CARD.default_preset), **settings)
 
 
+UFLOW_CARD = ModelCard(
+    name="uflow",
+    title="UFlow: a small pyramid network made to learn flow without labels",
+    tasks=("flow",),
+    presets=("uflow", "port"),
+    default_preset="uflow",
+    options={
+        "levels": int,
+        "level1_layers": int,
+        "level1_filters": int,
+        "level1_num_1x1": int,
+        "channel_multiplier": float,
+        "original_layer_sizes": bool,
+        "shared_flow_decoder": bool,
+        "use_cost_volume": bool,
+        "use_feature_warp": bool,
+        "accumulate_flow": bool,
+        "normalize_before_cost_volume": str,
+        "dropout_rate": float,
+        "rectify_costs": bool,
+        "upsampling": str,
+    },
+    min_size_hw=(16, 16),
+    stride=1,  # it resizes to multiples of 32 by itself
+    precisions=("fp32", "bf16"),
+    has_weights=True,
+    licence="Apache-2.0 (the code; weights that you convert keep their own licence)",
+    paper="Jonschkowski, Stone, Barron, Gordon, Konolige, Angelova: What Matters in Unsupervised Optical "
+    "Flow, ECCV 2020",
+    notes=(
+        "Flow is estimated at a quarter of the size and enlarged: borders of moving things are soft.",
+        "The published network was never run on frames lower than 160 pixels; smaller ones work, less well.",
+        "In training the pairs of a batch share the numbers that their features are scaled by, as published; "
+        "otherwise each pair has its own.",
+    ),
+)
+
+
+def _build_uflow(preset: str | None, options: Mapping[str, object]) -> nn.Module:
+    from kinema.models.uflow import UFlow
+
+    settings = cast("dict[str, Any]", dict(options))  # checked against the card before
+    return UFlow(cast("Any", preset or UFLOW_CARD.default_preset), **settings)
+
+
+EDVR_CARD = ModelCard(
+    name="edvr",
+    title="EDVR: a frame restored from its neighbours, aligned by deformable convolutions",
+    tasks=("restore",),
+    presets=(
+        "m",
+        "m-wotsa",
+        "l",
+        "l-wotsa",
+        "l-vimeo90k",
+        "l-srblur",
+        "l-deblur",
+        "l-deblur-stage2",
+        "l-sr-stage2",
+    ),
+    default_preset="m",
+    options={
+        "features": int,
+        "frames": int,
+        "extraction_blocks": int,
+        "reconstruction_blocks": int,
+        "offset_groups": int,
+        "fusion": str,
+        "predeblur": str,
+        "scale": int,
+    },
+    min_size_hw=(16, 16),
+    stride=1,  # it continues frames by reflection to multiples of 4 or 16 by itself
+    precisions=("fp32", "bf16"),
+    has_weights=True,
+    licence="Apache-2.0 (the code; weights that you convert keep their own licence)",
+    paper="Wang, Chan, Yu, Dong, Loy: EDVR: Video Restoration with Enhanced Deformable Convolutional "
+    "Networks, CVPR workshops 2019",
+    notes=(
+        "The presets are different networks: the weights of one do not fit another. Those of m and m-wotsa, "
+        "and of l and l-wotsa, differ in the fusion alone.",
+        "It restores what it was trained to restore: weights for clean, reduced frames do little for real "
+        "footage, which is compressed, noisy and blurred.",
+        "A window must not mix two scenes.",
+    ),
+)
+
+
+def _build_edvr(preset: str | None, options: Mapping[str, object]) -> nn.Module:
+    from kinema.models.edvr import EDVR
+
+    settings = cast("dict[str, Any]", dict(options))  # checked against the card before
+    return EDVR(cast("Any", preset or EDVR_CARD.default_preset), **settings)
+
+
+GEONET_CARD = ModelCard(
+    name="geonet",
+    title="GeoNet: depth, the camera's motion and flow, learned together from plain video",
+    tasks=("depth", "pose"),
+    presets=("modern", "faithful"),
+    default_preset="modern",
+    options={"networks": str, "encoder": str, "frames": int, "scale_normalize": bool},
+    min_size_hw=(16, 16),
+    stride=1,  # it pads to multiples of 8 or 32 by itself
+    precisions=("fp32", "bf16"),
+    has_weights=True,
+    licence="Apache-2.0 (the code; weights that you convert keep their own licence)",
+    paper="Yin, Shi: GeoNet: Unsupervised Learning of Dense Depth, Optical Flow and Camera Pose, CVPR 2018",
+    notes=(
+        "The presets are different networks: the weights of one do not fit the other. Those of faithful for "
+        "snippets of 3 and of 5 frames differ in the pose network.",
+        "Depth and translation have one common unit, which no video tells: measured sizes fix it.",
+        "Things that move are taken for near or far by networks that learned from video alone.",
+        "Intrinsics that are wrong make turns and sideways motion wrong by the same factor.",
+    ),
+)
+
+
+def _build_geonet(preset: str | None, options: Mapping[str, object]) -> nn.Module:
+    from kinema.models.geonet import GeoNet
+
+    settings = cast("dict[str, Any]", dict(options))  # checked against the card before
+    return GeoNet(cast("Any", preset or GEONET_CARD.default_preset), **settings)
+
+
 MODELS: dict[str, ModelEntry] = {
     "tvnet": ModelEntry(_build_tvnet, TVNET_CARD),
     "pwcnet": ModelEntry(_build_pwcnet, PWCNET_CARD),
+    "uflow": ModelEntry(_build_uflow, UFLOW_CARD),
+    "geonet": ModelEntry(_build_geonet, GEONET_CARD),
+    "edvr": ModelEntry(_build_edvr, EDVR_CARD),
 }
 """Every model by name."""
 
@@ -166,7 +301,7 @@ def check_options(card: ModelCard, options: Mapping[str, object]) -> None:
             raise UsageError(f"{card.name} has no option {name!r}{nearest(name, card.options)}")
         kind = card.options[name]
         fits = isinstance(value, int if kind is int else (int, float) if kind is float else kind)
-        if not fits or isinstance(value, bool):
+        if not fits or isinstance(value, bool) != (kind is bool):
             raise UsageError(f"option {name} of {card.name} is {value!r}: it takes {kind.__name__}")
 
 

@@ -27,11 +27,12 @@ class ModelCard:
         tasks: what it computes.
         presets: named sets of settings; `default_preset` is one of them.
         default_preset: the preset in use when none is named.
-        options: the settings that `kinema.load(options=...)` accepts: name -> int, float or str.
+        options: the settings that `kinema.load(options=...)` accepts: name -> int, float, bool or str.
         min_size_hw: the smallest frame (height, width) in pixels.
         stride: heights and widths must be multiples of this; the predictor pads and crops.
         precisions: formats it can compute in; the first is the one used when nothing else is better.
         has_weights: whether weights can be loaded into it.
+        works_untrained: whether it is useful without any, as it is built.
         batched: whether a batch gives the same result as its samples one by one.
         warm_start: whether it accepts an initial flow.
         refinement: what polishes the flow of the weights that come with kinema, of `REFINEMENTS`; "none" if
@@ -52,6 +53,7 @@ class ModelCard:
     stride: int
     precisions: tuple[Precision, ...]
     has_weights: bool
+    works_untrained: bool = False
     batched: bool = True
     warm_start: bool = False
     refinement: str = "none"

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -28,6 +28,9 @@ from torch import Tensor, nn
 
 from kinema.errors import InputError, UsageError
 from kinema.models.pwcnet_settings import (
+    CHANNELS,
+    CONTEXT,
+    ESTIMATOR,
     FLOW_UNIT,
     LEVELS,
     PRESETS,
@@ -45,32 +48,19 @@ from kinema.models.pwcnet_settings import (
     StridePadding,
     Upsampling,
     Warp,
+    context_name,
 )
+from kinema.models.pwcnet_weights import complete_state, drop_unused, truncated_he_normal
 from kinema.ops.correlation import correlation, unit_features
 from kinema.ops.flow_head import flow_head
 from kinema.ops.resize import resize_flow, resize_image
 from kinema.ops.warp import backward_warp
-from kinema.outputs import FlowOutput
+from kinema.outputs import PyramidFlowOutput, TwoWayFlow
 
-CHANNELS = (3, 16, 32, 64, 96, 128, 196)  # of pyramid levels 0 (the image) to 6
-ESTIMATOR = (128, 128, 96, 64, 32)  # channels of the five convolutions of an estimator
-CONTEXT = ((128, 1), (128, 2), (128, 4), (96, 8), (64, 16), (32, 1))  # channels, dilation
 RADIUS = 4  # of the cost volume, in pixels of its level
 COSTS = (2 * RADIUS + 1) ** 2
 MULTIPLE = 64  # the network's input is a multiple of the coarsest stride
 SLOPE = 0.1  # of the leaky rectifiers
-
-
-@dataclass(frozen=True)
-class PyramidFlowOutput(FlowOutput):
-    """Flow, and the estimates of all levels that training supervises.
-
-    Attributes:
-        pyramid: (B, 2, h, w) at levels 6, 5, 4, 3 and, unless `finest_level` is 3, 2, h and w being those of
-            the network's input divided by 2^level; in the network's own `flow_unit`.
-    """
-
-    pyramid: tuple[Float[Tensor, "b 2 _ _"], ...] = ()
 
 
 class PWCNet(nn.Module):
@@ -141,7 +131,7 @@ class PWCNet(nn.Module):
             features = self._add_estimator(level)
             if level == LEVELS[-1] or self.settings.context == "every_level":
                 self._add_context(level, features)
-        self.register_load_state_dict_pre_hook(_drop_unused)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(drop_unused)  # type: ignore[no-untyped-call]
         self.reset_parameters()
 
     def _add_pyramid_level(self, level: int) -> None:
@@ -167,9 +157,9 @@ class PWCNet(nn.Module):
     def _add_context(self, level: int, width: int) -> None:
         for i, (channels, dilation) in enumerate(CONTEXT, start=1):
             layer = _convolution(width, channels, dilation=dilation, padding=dilation)
-            self.add_module(_context_name(level, i), layer)
+            self.add_module(context_name(level, i), layer)
             width = channels
-        self.add_module(_context_name(level, len(CONTEXT) + 1), nn.Conv2d(width, 2, 3, padding=1))
+        self.add_module(context_name(level, len(CONTEXT) + 1), nn.Conv2d(width, 2, 3, padding=1))
 
     def reset_parameters(self) -> None:
         """Draw all weights anew by the rule of `Settings.initialisation`; biases become 0."""
@@ -181,7 +171,7 @@ class PWCNet(nn.Module):
             if self.settings.initialisation == "kaiming":
                 nn.init.kaiming_normal_(module.weight, mode="fan_in")
             elif plain:
-                _truncated_he_normal(module.weight)
+                truncated_he_normal(module.weight)
             else:
                 nn.init.xavier_uniform_(module.weight)
 
@@ -199,7 +189,7 @@ class PWCNet(nn.Module):
                 module.to(dtype)
 
     def _last_context_names(self) -> set[str]:
-        return {_context_name(level, len(CONTEXT) + 1) for level in LEVELS}
+        return {context_name(level, len(CONTEXT) + 1) for level in LEVELS}
 
     def forward(
         self, image1: Float[Tensor, "b 3 h w"], image2: Float[Tensor, "b 3 h w"]
@@ -211,30 +201,55 @@ class PWCNet(nn.Module):
             image2: (B, 3, H, W) RGB in [0, 1].
 
         Returns:
-            The flow at full resolution and the raw flow of each level, all float32 whatever the type that
-            the features are computed in.
+            The flow at full resolution and that of each level, in the network's own `flow_unit` and at the
+            size of its input divided by 2^level; all float32 whatever the type of the features.
 
         Raises:
             InputError: when the frames differ in size or are empty.
         """
+        pyramid = self._pyramid(image1, image2, two_way=False)
+        full = self._full_size(pyramid[-1], (image1.shape[-2], image1.shape[-1]))
+        return PyramidFlowOutput(flow=full, pyramid=tuple(pyramid))
+
+    def forward_two_way(
+        self, image1: Float[Tensor, "b 3 h w"], image2: Float[Tensor, "b 3 h w"]
+    ) -> TwoWayFlow:
+        """Flow in both directions, equal to two calls: the features of each frame are computed once.
+
+        Args:
+            image1: (B, 3, H, W) RGB in [0, 1], of any size.
+            image2: (B, 3, H, W) RGB in [0, 1].
+
+        Returns:
+            Flow at full resolution, and at the finest level that it is estimated at, in pixels of that level.
+
+        Raises:
+            InputError: when the frames differ in size or are empty.
+        """
+        finest = self._pyramid(image1, image2, two_way=True)[-1]
+        full = self._full_size(finest, (image1.shape[-2], image1.shape[-1]))
+        coarse = finest * self.level_pixels(self.settings.finest_level)
+        return TwoWayFlow(*full.chunk(2), *coarse.chunk(2))
+
+    def _pyramid(self, image1: Tensor, image2: Tensor, *, two_way: bool) -> list[Tensor]:
+        """The flow of each level, coarsest first; both ways, that from frame 2 to 1 follows in the batch."""
         if image1.shape != image2.shape or image1.numel() == 0:
             raise InputError(
                 f"frames of shape {tuple(image1.shape)} and {tuple(image2.shape)}: pwcnet needs two of a size"
             )
-        size_hw = (image1.shape[-2], image1.shape[-1])
         features = self._features(self._prepare(torch.cat([image1, image2])))
         pyramid: list[Tensor] = []
-        up_flow = up_features = None
+        above: tuple[Tensor, Tensor] | None = None
         for level in self.settings.levels:
-            dense = self._estimate(level, features[level], up_flow, up_features)
+            dense = self._estimate(level, features[level], above, two_way=two_way)
             flow = _head(self._layer(f"predict_flow{level}"), dense)
-            if hasattr(self, _context_name(level, 1)):
+            if hasattr(self, context_name(level, 1)):
                 flow = flow + self._refine(level, dense)
             pyramid.append(flow)
             if level > self.settings.finest_level:
                 up_flow = _in_float32(self._layer(f"deconv{level}"), flow)
-                up_features = self._layer(f"upfeat{level}")(dense)
-        return PyramidFlowOutput(flow=self._full_size(pyramid[-1], size_hw), pyramid=tuple(pyramid))
+                above = up_flow, self._layer(f"upfeat{level}")(dense)
+        return pyramid
 
     def complete_state(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Add to the weights of a network that ends at level 3 what this one, which ends at level 2, needs.
@@ -249,30 +264,9 @@ class PWCNet(nn.Module):
         Returns:
             It, completed; as it is when it is not of this very network without level 2.
         """
-        own = self.state_dict()
-        finest = tuple(f"{name}." for name in self._finest_layers())
-        shared = {name: tensor.shape for name, tensor in own.items() if not name.startswith(finest)}
-        if len(shared) == len(own) or {name: tensor.shape for name, tensor in tensors.items()} != shared:
-            return dict(tensors)
-        completed = {**own, **tensors}
-        for fine, coarse in self._finest_layers().items():
-            features = CHANNELS[3 if fine == "upfeat3" else 2]
-            for kind in ("weight", "bias"):
-                source, target = tensors.get(f"{coarse}.{kind}"), own[f"{fine}.{kind}"]
-                if source is not None:
-                    completed[f"{fine}.{kind}"] = _without_features(source, target, features=features)
-        return completed
-
-    def _finest_layers(self) -> dict[str, str]:
-        """The layers that a network ending at level 3 does not have, each with its sibling one level up."""
         if self.settings.finest_level != LEVELS[-1]:
-            return {}
-        pairs = {f"conv2_{i}.0": f"conv3_{i}.0" for i in range(len(ESTIMATOR))}
-        pairs |= {"predict_flow2": "predict_flow3", "deconv3": "deconv4", "upfeat3": "upfeat4"}
-        for i in range(1, len(CONTEXT) + 2):
-            inner = "" if i > len(CONTEXT) else ".0"
-            pairs[_context_name(2, i) + inner] = _context_name(3, i) + inner
-        return pairs
+            return dict(tensors)
+        return complete_state(self.state_dict(), tensors)
 
     def level_pixels(self, level: int) -> float:
         """How many pixels of a level's own grid one unit of its flow is."""
@@ -303,19 +297,20 @@ class PWCNet(nn.Module):
         return maps
 
     def _estimate(
-        self, level: int, features: Tensor, up_flow: Tensor | None, up_features: Tensor | None
+        self, level: int, features: Tensor, above: tuple[Tensor, Tensor] | None, *, two_way: bool
     ) -> Tensor:
         """Features of the estimator of one level (section 3, "optical flow estimator")."""
         compared = unit_features(features) if self.settings.matching == "cosine" else features
-        first, second = compared.chunk(2)
-        if up_flow is None or up_features is None:
+        first, second = _ends(compared, two_way=two_way)
+        if above is None:
             x = F.leaky_relu(correlation(first, second, radius=RADIUS), SLOPE)
         else:
-            warped = self._warp(second, up_flow * (FLOW_UNIT / 2**level))
+            warped = self._warp(second, above[0] * (FLOW_UNIT / 2**level))
             costs = F.leaky_relu(correlation(first, warped, radius=RADIUS), SLOPE)
-            above = [t.to(first.dtype, memory_format=torch.channels_last) for t in (up_flow, up_features)]
+            seen = features if two_way else features.chunk(2)[0]
             # One odd layout among them would spoil all that follow.
-            x = torch.cat([costs, features.chunk(2)[0], *above], 1)
+            given = [t.to(first.dtype, memory_format=torch.channels_last) for t in above]
+            x = torch.cat([costs, seen, *given], 1)
         for i in range(len(ESTIMATOR)):
             new = self._layer(f"conv{level}_{i}")(x)
             x = torch.cat([new, x], 1) if self.settings.connections == "dense" else new
@@ -329,8 +324,8 @@ class PWCNet(nn.Module):
     def _refine(self, level: int, x: Tensor) -> Tensor:
         """What the context network adds to the flow of a level."""
         for i in range(1, len(CONTEXT) + 1):
-            x = self._layer(_context_name(level, i))(x)
-        return _head(self._layer(_context_name(level, len(CONTEXT) + 1)), x)
+            x = self._layer(context_name(level, i))(x)
+        return _head(self._layer(context_name(level, len(CONTEXT) + 1)), x)
 
     def _full_size(self, flow: Tensor, size_hw: tuple[int, int]) -> Tensor:
         finest = self.settings.finest_level
@@ -356,27 +351,6 @@ class PWCNet(nn.Module):
         return self.get_submodule(name)
 
 
-def _without_features(source: Tensor, target: Tensor, *, features: int) -> Tensor:
-    """Weights of a layer at level 3 in the shape of its sibling, whose inputs have fewer features of frame 1.
-
-    The inputs of an estimator's layer are: layers before, costs, features of frame 1, four channels of flow
-    and features from above. Only the number of features differs between levels.
-    """
-    if source.shape == target.shape:
-        return source
-    axis = 1 if source.shape[0] == target.shape[0] else 0  # transposed convolutions have inputs first
-    coarse, fine = source.movedim(axis, 0), target.movedim(axis, 0).clone()
-    before, above = len(fine) - features - 4, 4
-    fine[:before], fine[-above:] = coarse[:before], coarse[-above:]
-    return fine.movedim(0, axis)
-
-
-def _drop_unused(module: nn.Module, state_dict: dict[str, Tensor], *_: object) -> None:
-    """Leave out ``deconv2`` of released weights: a parameter never used stops data-parallel training."""
-    for name in ("deconv2.weight", "deconv2.bias"):
-        state_dict.pop(name, None)
-
-
 def _convolution(
     inputs: int, outputs: int, *, stride: int = 1, padding: int = 1, dilation: int = 1
 ) -> nn.Sequential:
@@ -384,8 +358,10 @@ def _convolution(
     return nn.Sequential(layer, nn.LeakyReLU(SLOPE, inplace=True))
 
 
-def _context_name(level: int, layer: int) -> str:
-    return f"dc_conv{layer}" if level == LEVELS[-1] else f"dc_conv{level}{layer}"
+def _ends(features: Tensor, *, two_way: bool) -> tuple[Tensor, Tensor]:
+    """Of the features of both frames: those where flow starts, and those where it leads."""
+    one, two = features.chunk(2)
+    return (features, torch.cat([two, one])) if two_way else (one, two)
 
 
 def _head(layer: nn.Module, x: Tensor) -> Tensor:
@@ -402,10 +378,3 @@ def _in_float32(layer: nn.Module, flow: Tensor) -> Tensor:
 
 def _type_of(layer: nn.Module) -> torch.dtype:
     return cast("Tensor", layer.weight).dtype
-
-
-def _truncated_he_normal(weight: Tensor) -> None:
-    """Normal of variance 2 / fan-in after its cut at two standard deviations."""
-    kept = 0.87962566  # standard deviation of a unit normal cut at +-2
-    deviation = math.sqrt(2 / weight[0].numel()) / kept
-    nn.init.trunc_normal_(weight, std=deviation, a=-2 * deviation, b=2 * deviation)

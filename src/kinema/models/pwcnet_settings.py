@@ -21,6 +21,9 @@ FinestLevel = Literal[2, 3]
 Matching = Literal["product", "cosine"]
 Initialisation = Literal["kaiming", "tensorflow"]
 
+CHANNELS = (3, 16, 32, 64, 96, 128, 196)  # of pyramid levels 0 (the image) to 6
+ESTIMATOR = (128, 128, 96, 64, 32)  # channels of the five convolutions of an estimator
+CONTEXT = ((128, 1), (128, 2), (128, 4), (96, 8), (64, 16), (32, 1))  # channels, dilation
 LEVELS = (6, 5, 4, 3, 2)  # where flow is estimated, coarsest first
 FLOW_UNIT = 20.0  # full-resolution pixels per unit of flow in ``dc``
 
@@ -91,3 +94,16 @@ PRESETS: dict[str, Settings] = {
         initialisation="tensorflow",
     ),
 }
+
+
+def context_name(level: int, layer: int) -> str:
+    """Name a layer of a context network.
+
+    Args:
+        level: that it refines.
+        layer: counted from 1.
+
+    Returns:
+        The name in the state dict.
+    """
+    return f"dc_conv{layer}" if level == LEVELS[-1] else f"dc_conv{level}{layer}"

@@ -53,6 +53,43 @@ def unit_features(features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"
     return centred * (_COSINE_RANGE / (power + floor)).sqrt().to(features.dtype)
 
 
+def joint_normalization(
+    first: Float[Tensor, "b c h w"], second: Float[Tensor, "b c h w"], *, parts: int
+) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]:
+    """Features of mean 0 and variance 1, by the same two numbers for both maps.
+
+    Jonschkowski et al. 2020 (What matters in unsupervised optical flow, "cost volume normalization"). The
+    numbers are the mean of the maps' means and the mean of their variances, each
+    about the map's own mean.
+
+    Args:
+        first: (B, C, H, W) features of frame 1, of any floating type.
+        second: (B, C, H, W) features of frame 2.
+        parts: how many equal parts the batch has, one after the other; samples of a part share the numbers.
+
+    Returns:
+        Both maps in their type. Statistics are at least float32.
+
+    Raises:
+        UsageError: when the batch cannot be parted so.
+    """
+    batch = first.shape[0]
+    if parts < 1 or batch % parts:
+        raise UsageError(f"a batch of {batch} has no {parts} equal parts")
+    wide = [features.to(torch.promote_types(features.dtype, torch.float32)) for features in (first, second)]
+    means = [features.mean((1, 2, 3), keepdim=True) for features in wide]
+    spreads = [(f - mean).square().mean((1, 2, 3)) for f, mean in zip(wide, means, strict=True)]
+    mean, variance = (
+        torch.stack([v.flatten() for v in values]).view(2, parts, -1).mean((0, 2))
+        for values in (means, spreads)
+    )
+    centre, scale = (
+        v.repeat_interleave(batch // parts).view(-1, 1, 1, 1) for v in (mean, (variance + 1e-16).rsqrt())
+    )
+    one, two = (((f - centre) * scale).to(first.dtype) for f in wide)
+    return one, two
+
+
 def correlation(
     first: Float[Tensor, "b c h w"], second: Float[Tensor, "_b _c _h _w"], *, radius: int = 4
 ) -> Float[Tensor, "b d h w"]:

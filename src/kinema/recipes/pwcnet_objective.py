@@ -17,8 +17,8 @@ from kinema.losses.supervised_flow import (
     Penalty,
     multiscale_errors,
 )
-from kinema.models.pwcnet import PyramidFlowOutput
 from kinema.models.pwcnet_settings import FLOW_UNIT, Settings
+from kinema.outputs import PyramidFlowOutput
 
 Loss = Literal["multiscale", "robust", "legacy-robust", "plus-sintel", "plus-kitti"]
 Mean = Literal["pixels", "samples"]
