@@ -364,6 +364,18 @@ def test_zero_flow_reaches_every_pixel_once(factor):
     torch.testing.assert_close(range_map(torch.zeros(2, 2, 24, 48), factor=factor), torch.ones(2, 1, 24, 48))
 
 
+@pytest.mark.parametrize("factor", [1, 2, 4])
+@pytest.mark.parametrize("size_hw", [(5, 7), (37, 101), (64, 48)])
+def test_range_map_is_the_same_with_and_without_gradient(factor, size_hw):
+    flow = 20 * torch.randn(3, 2, *size_hw)
+    flow[0, 0, 1, 2], flow[1, 1, 3, 3], flow[2, 0, 0, 0] = math.nan, math.inf, 3e38
+    flow[0, :, 2, :2] = torch.tensor([[-2.0, -3.0], [-1.0, 1.0]])  # to the border, and just beyond
+    fast = range_map(flow, factor=factor)
+    torch.testing.assert_close(range_map(flow.requires_grad_(), factor=factor), fast, atol=1e-5, rtol=1e-5)
+    with torch.no_grad():
+        assert torch.equal(range_map(flow, factor=factor), fast)
+
+
 @pytest.mark.parametrize("factor", [0, -1, 7])
 def test_range_map_refuses_a_factor_that_cannot_be(factor):
     with pytest.raises(UsageError, match="between 1 and 6"):

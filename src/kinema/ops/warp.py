@@ -123,10 +123,25 @@ def in_frame(flow: Float[Tensor, "b 2 h w"]) -> Float[Tensor, "b 1 h w"]:
     Returns:
         (B, 1, H, W), 1 = valid, in the type of ``flow``. No gradient.
     """
-    height, width = flow.shape[-2:]
+    height, width = size_hw = (flow.shape[-2], flow.shape[-1])
     points = flow.detach().to(_working_dtype(flow, flow))
-    points = points + pixel_grid((height, width), device=flow.device, dtype=points.dtype)
-    return _inside(points, width - 1, height - 1).to(flow.dtype)
+    grid = pixel_grid((height, width), device=flow.device, dtype=points.dtype)
+    return points_in_frame(grid + points, size_hw).to(flow.dtype)
+
+
+def points_in_frame(
+    points_xy: Float[Tensor, "b 2 m n"], size_hw: tuple[int, int]
+) -> Float[Tensor, "b 1 m n"]:
+    """Where points lie inside an image: 1 where 0 <= x <= w - 1 and 0 <= y <= h - 1, else 0.
+
+    Args:
+        points_xy: (B, 2, M, N) in pixels of the image, as `sample` takes them.
+        size_hw: height and width of the image.
+
+    Returns:
+        (B, 1, M, N), 1 = inside, in the type of ``points_xy``; 0 where they are not finite. No gradient.
+    """
+    return _inside(points_xy.detach(), size_hw[1] - 1, size_hw[0] - 1).to(points_xy.dtype)
 
 
 def forward_splat(
@@ -184,8 +199,7 @@ def range_map(flow: Float[Tensor, "b 2 h w"], *, factor: int = 1) -> Float[Tenso
     grid = pixel_grid((height + 2 * margin, width + 2 * margin), device=flow.device, dtype=wide.dtype)
     points = (grid - margin + wide + (1 - factor) / 2) / factor
     coarse_hw = (height // factor, width // factor)
-    ones = torch.ones_like(wide[:, :1])
-    total = _splat(ones.flatten(2), points.flatten(2), coarse_hw).view(-1, 1, *coarse_hw) / factor**2
+    total = _arrivals(points.flatten(2), coarse_hw).view(-1, 1, *coarse_hw) / factor**2
     if factor > 1:
         total = F.interpolate(total, (height, width), mode="bilinear", align_corners=False)
     return total.to(flow.dtype)
@@ -259,6 +273,24 @@ def _clipped_corners(coordinate: Tensor, size: int) -> list[tuple[Tensor, Tensor
     low = coordinate.detach().floor().clamp(0, max(size - 2, 0))
     high = (coordinate.detach().floor() + 1).clamp(0, size - 1)
     return [(low.long(), high - coordinate), (high.long(), coordinate - low)]
+
+
+def _arrivals(points: Float[Tensor, "b 2 n"], size_hw: tuple[int, int]) -> Tensor:
+    """(B, 1, h w) or (B, 1, h, w): the sum of bilinear weights of all points at each pixel."""
+    if _counts_fast(points):
+        from kinema.ops import _splat_cpu
+
+        return _splat_cpu.counts(points, size_hw)
+    return _splat(torch.ones_like(points[:, :1]), points, size_hw)
+
+
+def _counts_fast(points: Tensor) -> bool:
+    """Masks mostly have no gradient: then a compiled loop can do it, where nothing is traced."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return False
+    if points.requires_grad and torch.is_grad_enabled():
+        return False
+    return points.device.type == "cpu" and points.dtype == torch.float32
 
 
 def _splat(
