@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 from torch import Tensor
 
-from kinema.data import open_flow
+from kinema.data import open_flow, open_footage
 from kinema.data.frames import FrameWindow
 from kinema.data.sample import FlowSample
 from kinema.data.sampler import Draw, Order
@@ -112,3 +113,22 @@ def open_parts(specs: Sequence[DataSpec], augmentation: Augmentation | str) -> t
     """
     chosen = named_set(augmentation) if isinstance(augmentation, str) else augmentation
     return tuple(FlowPart(open_flow(spec), chosen, spec.weight) for spec in specs)
+
+
+def open_footage_parts(specs: Sequence[DataSpec], augmentation: Augmentation | str) -> tuple[FlowPart, ...]:
+    """Open frames for learning without labels, their weights those of the specs.
+
+    Args:
+        specs: of `kinema.data.parse_spec`; footage, or flow data sets, whose truth is left aside.
+        augmentation: as in `open_parts`.
+
+    Returns:
+        One part per spec.
+
+    Raises:
+        UsageError: when a family, variant, split or the augmentation is unknown, or has no frames in order.
+        InputError: when nothing usable lies at a path.
+    """
+    chosen = named_set(augmentation) if isinstance(augmentation, str) else augmentation
+    opened = ((cast("Sequence[FrameWindow]", open_footage(spec)), spec.weight) for spec in specs)
+    return tuple(FlowPart(windows, chosen, weight) for windows, weight in opened)

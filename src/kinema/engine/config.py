@@ -15,7 +15,15 @@ CONFIG_FILE = "config.json"
 
 CONTINUABLE = frozenset(
     {"steps", "decay_steps", "out", "device", "workers", "accumulate", "recompute", "compile"}
-    | {"log_every", "checkpoint_every", "validate_every", "picture_every", "keep_states", "keep_best"}
+    | {
+        "log_every",
+        "epoch_steps",
+        "checkpoint_every",
+        "validate_every",
+        "picture_every",
+        "keep_states",
+        "keep_best",
+    }
     | {"trackers", "non_finite", "most_skipped", "unreadable"}
 )
 """Fields that a resumed run may change: none alters what the steps before have done, but for rounding."""
@@ -31,8 +39,8 @@ GROUPS = {
         "periods period_weights restarts lowest_rate half_cycle anneal start_divisor end_divisor decay_shape "
         "decay_from decay_span",
         "when something is wrong": "unreadable non_finite most_skipped",
-        "log and files": "log_every checkpoint_every validate_every picture_every keep_states keep_best "
-        "best_metric best_is trackers",
+        "log and files": "log_every epoch_steps checkpoint_every validate_every picture_every keep_states "
+        "keep_best best_metric best_is trackers",
     }.items()
 }
 """Titles of the help with the fields below them."""
@@ -151,6 +159,9 @@ class LoopConfig(BaseModel):
     )
     most_skipped: int = Field(
         default=10, ge=1, description="[non_finite skip] So many skipped steps in a row stop the run."
+    )
+    epoch_steps: int = Field(
+        default=0, ge=0, description="Steps of an epoch, which the log then counts too; 0 is none."
     )
     log_every: int = Field(default=50, ge=1, description="Steps between lines of the log.")
     checkpoint_every: int = Field(default=1000, ge=1, description="Steps between saved states.")

@@ -121,3 +121,39 @@ class Draws(Protocol):
         Returns:
             (H, W, 3) uint8 pictures by a name that can be part of a file's name.
         """
+
+
+@runtime_checkable
+class Keeps(Protocol):
+    """A task with a memory of its own, which belongs to the state of a run."""
+
+    def kept(self) -> tuple[Mapping[str, Tensor], Mapping[str, object]]:
+        """Tell what has to be saved.
+
+        Returns:
+            Tensors by name, and what JSON can hold.
+        """
+
+    def take_back(self, tensors: Mapping[str, Tensor], values: Mapping[str, object]) -> None:
+        """Take over what was saved.
+
+        Args:
+            tensors: of `kept`.
+            values: of `kept`.
+        """
+
+
+@runtime_checkable
+class EndsEarly(Protocol):
+    """A task that knows when it is done before the last step."""
+
+    def ending(self, step: int, metrics: Mapping[str, float]) -> str:
+        """Decide whether the run ends here.
+
+        Args:
+            step: how many steps are done.
+            metrics: of the last validation; empty before the first one.
+
+        Returns:
+            Why it ends; empty to go on.
+        """

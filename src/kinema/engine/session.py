@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kinema._version import __version__
 from kinema.engine.config import LoopConfig
-from kinema.engine.contracts import Batch, Draws, Task, Term
+from kinema.engine.contracts import Batch, Draws, EndsEarly, Keeps, Task, Term
 from kinema.engine.distributed import Devices
 from kinema.engine.ema import MovingAverage
 from kinema.engine.gradients import compute_gradient, restore_buffers
@@ -72,6 +72,7 @@ class Session:
         self.ranking = Ranking(keep=config.keep_best, highest=config.best_is == "highest")
         self.rate = 0.0
         self._skipped = self._skipped_in_row = self._replaced = 0
+        self._loss_sum, self._losses = 0.0, 0
 
     def fetch(self, data: Iterator[Batch]) -> Batch:
         """Take the next batch to the device.
@@ -141,6 +142,7 @@ class Session:
         if not all(finite):
             return {}
         self._skipped_in_row = 0
+        self._loss_sum, self._losses = self._loss_sum + values["loss"].item(), self._losses + 1
         devices.copy_first(list(self.network.buffers()))  # running statistics: those of the first process
         self.average.update(self.network, step=step)
         return values
@@ -164,11 +166,25 @@ class Session:
         """What went wrong so far, over all processes.
 
         Returns:
-            ``skipped`` steps and ``replaced`` samples; in fp16 also the ``loss_scale``.
+            ``skipped`` steps and ``replaced`` samples, and the mean of all losses so far (``loss_average``);
+            in fp16 also the ``loss_scale``.
         """
         replaced = self.devices.sum(torch.tensor([float(self._replaced)], device=self.devices.device))
         scale = {"loss_scale": self.devices.loss_scale} if self.devices.scaler else {}
-        return {"skipped": self._skipped, "replaced": float(replaced.item()), **scale}
+        numbers = {"skipped": self._skipped, "replaced": float(replaced.item())}
+        return {**numbers, "loss_average": self._loss_sum / max(1, self._losses), **scale}
+
+    def epoch(self, step: int) -> dict[str, float]:
+        """Tell the epoch, where the settings say how long one is.
+
+        Args:
+            step: how many steps are done.
+
+        Returns:
+            ``epoch``, from 1; nothing without epochs.
+        """
+        length = self.config.epoch_steps
+        return {"epoch": float((step - 1) // length + 1)} if length else {}
 
     @torch.no_grad()
     def validate(self, step: int) -> dict[str, float]:
@@ -197,6 +213,19 @@ class Session:
         if metrics and self.ranking.offer(step, metrics[name]):
             self._first_does(lambda: self._keep_best(step, metrics))
         return metrics
+
+    def ending(self, step: int, metrics: Mapping[str, float]) -> str:
+        """Ask the task whether the run ends before its last step.
+
+        Args:
+            step: how many steps are done.
+            metrics: of the last validation.
+
+        Returns:
+            Why it ends, on all processes; empty to go on.
+        """
+        reason = self.task.ending(step, metrics) if isinstance(self.task, EndsEarly) else ""
+        return (reason or "another process ends") if self.devices.any(bool(reason)) else ""
 
     def _keep_best(self, step: int, metrics: Mapping[str, float]) -> None:
         facts = self._facts(step, metrics)
@@ -255,6 +284,7 @@ class Session:
 
     def _write(self, step: int, randoms: Mapping[str, Tensor], counters: Mapping[str, float]) -> None:
         tensors, groups = optimizer_tensors(self.optimizer)
+        kept, values = self.task.kept() if isinstance(self.task, Keeps) else ({}, {})
         settings = {
             "groups": groups,
             "best": self.ranking.entries,
@@ -262,6 +292,9 @@ class Session:
             "skipped": self._skipped,
             "skipped_in_row": self._skipped_in_row,
             "replaced": counters["replaced"],
+            "loss_sum": self._loss_sum,
+            "losses": self._losses,
+            "task": dict(values),
         }
         state = TrainState(
             step=step,
@@ -270,6 +303,7 @@ class Session:
                 **prefixed(self.average.network.state_dict(), "ema"),
                 **prefixed(tensors, "optimizer"),
                 **prefixed(randoms, "random"),
+                **prefixed(kept, "task"),
             },
             settings=settings,
             recipe=self.recipe,
@@ -310,6 +344,11 @@ class Session:
         self._skipped = int(cast("int", settings.get("skipped", 0)))
         self._skipped_in_row = int(cast("int", settings.get("skipped_in_row", 0)))
         self._replaced = int(cast("float", settings.get("replaced", 0))) if devices.is_first else 0
+        self._loss_sum = float(cast("float", settings.get("loss_sum", 0.0)))
+        self._losses = int(cast("int", settings.get("losses", 0)))
+        if isinstance(self.task, Keeps):
+            values = cast("dict[str, object]", settings.get("task", {}))
+            self.task.take_back(without_prefix(state.tensors, "task"), values)
         self._restore_random(without_prefix(state.tensors, "random"), step=state.step)
         return state.step
 
@@ -329,6 +368,6 @@ class _InPrecision(nn.Module):
         super().__init__()
         self.network, self._devices = network, devices
 
-    def forward(self, *inputs: Tensor) -> object:
+    def forward(self, *inputs: Tensor, **settings: object) -> object:  # whatever the network takes
         with self._devices.autocast():
-            return self.network(*inputs)
+            return self.network(*inputs, **settings)

@@ -56,7 +56,8 @@ class TrainState:
 
     Attributes:
         step: how many steps are done; also the position in the data, and the next step's number.
-        tensors: by name: ``model.*``, ``ema.*``, ``optimizer.*``, ``random.*`` (first dimension: process).
+        tensors: by name: ``model.*``, ``ema.*``, ``optimizer.*``, ``random.*`` (first dimension: process),
+            and ``task.*`` where the task keeps any.
         settings: of the optimiser's groups, of the best validation, ...; what JSON can hold.
         recipe: the recipe's name.
         config: its resolved settings.

@@ -100,7 +100,7 @@ class Console(Tracker):
 
     _KNOWN = frozenset(
         {"loss", "lr", "ms", "data_ms", "compute_ms", "samples_per_s", "memory_mib", "grad_norm"}
-        | {"skipped", "replaced", "loss_scale"}
+        | {"skipped", "replaced", "loss_average", "loss_scale", "epoch"}
     )
 
     def __init__(self, *, total: int) -> None:
@@ -109,6 +109,7 @@ class Console(Tracker):
     def log(self, kind: str, step: int, numbers: Mapping[str, float]) -> None:
         """See `Tracker.log`."""
         where = f"step {step}/{self._total}"
+        where = f"epoch {numbers['epoch']:g}, {where}" if "epoch" in numbers else where
         if kind != "train":
             values = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
             _log.info("%s  %s  %s", where, kind, values)
@@ -120,10 +121,11 @@ class Console(Tracker):
         )
         scale = f"  scale {numbers['loss_scale']:g}" if "loss_scale" in numbers else ""
         _log.info(
-            "%s  loss %.4g (%s)  grad %.3g  lr %.3g  "
+            "%s  loss %.4g%s (%s)  grad %.3g  lr %.3g  "
             "%.0f ms (data %.0f, compute %.0f)  %.3g samples/s  %.0f MiB%s%s",
             where,
             numbers.get("loss", math.nan),
+            f", {numbers['loss_average']:.4g} on average" if "loss_average" in numbers else "",
             terms,
             numbers.get("grad_norm", math.nan),
             numbers["lr"],

@@ -87,7 +87,8 @@ def train(
     meter = StepMeter(batch_size=config.batch_size, device=run.devices.device)
     on_step(step)
     with closing(told), stop_wish() as wish:
-        while step < config.steps:
+        finished = False
+        while step < config.steps and not finished:
             try:
                 batch = run.fetch(data)
                 meter.data_arrived()
@@ -101,9 +102,12 @@ def train(
             step += 1
             on_step(1)
             stopping = run.devices.any(bool(wish))
-            finished = step == config.steps
+            early = run.ending(step, metrics)
+            if early:
+                _log.info("step %d: %s", step, early)
+            finished = step == config.steps or bool(early)
             if step % config.log_every == 0 or finished:
-                numbers = {**meter.numbers(learning_rate=run.rate), **run.counters()}
+                numbers = {**meter.numbers(learning_rate=run.rate), **run.counters(), **run.epoch(step)}
                 for tracker in told:
                     tracker.log("train", step, numbers)
             if (step % config.validate_every == 0 and not stopping) or finished:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, field_validator
 from tyro.conf import arg
 
 from kinema.recipes.crops import CropShare, crop_shares
+from kinema.recipes.flow_data import RenderedConfig
 from kinema.recipes.pwcnet_base import MULTIPLE, PwcnetNetworkConfig
 
 if TYPE_CHECKING:
     from kinema.engine.contracts import Task
 
 
-class PwcnetConfig(PwcnetNetworkConfig):
+class PwcnetConfig(RenderedConfig, PwcnetNetworkConfig):
     """How PWC-Net is trained on rendered scenes."""
 
     crops: Annotated[str, arg(metavar="HxW:SHARE,...")] = Field(
@@ -28,17 +28,6 @@ class PwcnetConfig(PwcnetNetworkConfig):
         description="Before this step frame 2 is another window of frame 1, up to 48 px away, in the same "
         "colours: what matching is, in hundreds of steps.",
     )
-    textures: Annotated[Path | None, arg(metavar="DIR")] = Field(
-        default=None, description="Pictures of your own to cut textures from."
-    )
-
-    cache: Annotated[Path | None, arg(metavar="DIR")] = Field(
-        default=None,
-        description="Render --pool pairs into this folder before the first step, and learn from windows of "
-        "them; without it every sample is rendered when its step comes.",
-    )
-    pool: int = Field(default=4000, ge=32, description="With --cache: how many pairs there are.")
-    cache_gib: float = Field(default=20.0, gt=0, description="With --cache: its largest size in 2^30 bytes.")
 
     @field_validator("crops")
     @classmethod
@@ -56,12 +45,10 @@ class PwcnetConfig(PwcnetNetworkConfig):
 
     def build(self) -> Task:
         """See `RecipeConfig.build`."""
-        from kinema.recipes.pwcnet_task import PairPool, PwcnetTask, ReservedPairs, rendered_source
+        from kinema.recipes.pwcnet_task import PwcnetTask, ReservedPairs, rendered_source
 
-        crops, pool = self.crop_shares(), None
-        if self.cache is not None:
-            largest = max(one.height for one in crops), max(one.width for one in crops)
-            pool = PairPool(self.cache, self.pool, largest, self.cache_gib)
+        crops = self.crop_shares()
+        pool = self.pair_pool((max(one.height for one in crops), max(one.width for one in crops)))
         source = rendered_source(
             textures=self.textures,
             crops=crops,

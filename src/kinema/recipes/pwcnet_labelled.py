@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, field_validator
 from tyro.conf import arg
 
 from kinema.data.spec import parse_spec
 from kinema.errors import UsageError
-from kinema.recipes.base import BUNDLED
 from kinema.recipes.crops import crop_size
-from kinema.recipes.labelled import RESERVED, check_named, needed, settled_validation, warn_of_overlap
+from kinema.recipes.flow_data import FlowDataConfig
+from kinema.recipes.labelled import check_named, warn_of_overlap
 from kinema.recipes.pwcnet_base import MULTIPLE, PwcnetNetworkConfig
 
 if TYPE_CHECKING:
@@ -19,14 +19,9 @@ if TYPE_CHECKING:
     from kinema.engine.contracts import Task
 
 
-class PwcnetLabelledConfig(PwcnetNetworkConfig):
+class PwcnetLabelledConfig(FlowDataConfig, PwcnetNetworkConfig):
     """How PWC-Net is trained on data sets with true flow."""
 
-    data: Annotated[str, arg(metavar="SPEC,...")] = Field(
-        default="custom:DIR",
-        description="What to learn from: NAME[-VARIANT][@SPLIT]:PATH, several joined by commas, as shares of "
-        "the samples 2*SPEC; DIR stands for a folder that you name.",
-    )
     augmentation: Annotated[str, arg(metavar="NAME,...")] = Field(
         default="raft-chairs",
         description="A named set of changes, of all data, or one for each SPEC: crop, flownet2, "
@@ -39,28 +34,11 @@ class PwcnetLabelledConfig(PwcnetNetworkConfig):
     largest_flow: float = Field(
         default=1000.0, gt=0, description="Longer true flow, in pixels, counts as not known."
     )
-    validation: Annotated[str, arg(metavar="SPEC,...")] = Field(
-        default=RESERVED,
-        description="What to validate on; DIR is the folder of the same set in --data. The first one's main "
-        "number chooses the best weights.",
-    )
-    protocol: Annotated[str, arg(metavar="NAME")] = Field(
-        default="", description="How validations are scored; default: each set's own protocol."
-    )
 
     @field_validator("crop")
     @classmethod
     def _crop_can_be_read(cls, text: str) -> str:
         crop_size(text, multiple=MULTIPLE)
-        return text
-
-    @field_validator("data", "validation")
-    @classmethod
-    def _specs_can_be_read(cls, text: str) -> str:
-        try:
-            parse_spec(text)
-        except UsageError as error:
-            raise ValueError(str(error)) from None
         return text
 
     @field_validator("augmentation")
@@ -70,37 +48,14 @@ class PwcnetLabelledConfig(PwcnetNetworkConfig):
             raise ValueError(f"{text!r} names no augmentation between two commas")
         return text
 
-    def resolved(self) -> Self:
-        """See `RecipeConfig.resolved`; also finds the folder of the recipe's own validation."""
-        check_named(self.data)
-        validation = settled_validation(self.validation, self.data)
-        return super().resolved().model_copy(update={"validation": validation})
-
-    def needs(self) -> str:
-        """See `RecipeConfig.needs`."""
-        return f"{needed(self.data)}{'; trained weights' if self.init == BUNDLED else ''}"
-
-    def validated_by(self) -> str:
-        """See `RecipeConfig.validated_by`."""
-        from kinema.evaluation.protocols import DEFAULT_PROTOCOLS
-
-        families = [spec.name for spec in parse_spec(self.validation)]
-        names = [self.protocol or DEFAULT_PROTOCOLS.get(name, "pixels") for name in families]
-        return ", ".join(dict.fromkeys(names))
-
     def build(self) -> Task:
         """See `RecipeConfig.build`."""
         from kinema.data.flow_source import FlowSource
-        from kinema.recipes.flow_validation import open_validation
         from kinema.recipes.pwcnet_task import PwcnetTask
 
         check_named(self.data)
         parts = self._parts()
-        validation = open_validation(
-            settled_validation(self.validation, self.data),
-            protocol=self.protocol,
-            pairs=self.validation_pairs,
-        )
+        validation = self.opened_validation()
         warn_of_overlap([part.dataset for part in parts], [one.dataset for one in validation.sets])
         source = FlowSource(
             parts,

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from kinema.data.procedural.cache import RenderCache
 from kinema.data.procedural.pairs import RenderedBatch, render_pair
-from kinema.data.procedural.render_config import RESERVED_FAMILIES, RenderConfig
+from kinema.data.procedural.render_config import RESERVED_FAMILIES, RenderConfig, SceneFamily
 from kinema.data.procedural.rendered_set import VALIDATION_SEED
-from kinema.data.transforms import FlowPairs, crop, erase, flip, jitter_colours, shift_windows
+from kinema.data.transforms import FlowPairs, crop, erase, flip, jitter_colours, look, shift_windows
+from kinema.data.transforms.views import whole
 from kinema.engine.contracts import Batch, BatchSource, Term
 from kinema.errors import UsageError
 from kinema.models.pwcnet import PWCNet
@@ -87,19 +88,29 @@ class RenderedSource:
 
     def batch(self, step: int, slots: range) -> Batch:
         """See `kinema.engine.contracts.BatchSource.batch`."""
-        size_hw = self.size_hw(step)
-        numbers = [step * self.batch_size + slot for slot in slots]
         rngs = [np.random.default_rng((self.seed, _AUGMENTATION, step, slot)) for slot in slots]
-        if self.pool is None:
-            scenes = self.scenes.model_copy(update={"size_hw": size_hw})
-            pairs = as_pairs(render_pair(scenes, self.seed, numbers, device=self.device))
-        else:
-            pairs = as_pairs(self.kept(self.pool).batch([self._pooled(number) for number in numbers]))
+        pairs = self.pairs(step, slots)
         if step < self.shifts_until:
-            return shift_windows(pairs, size_hw, rngs).tensors()
+            return shift_windows(pairs, self.size_hw(step), rngs).tensors()
         if self.pool is not None:
-            pairs = crop(pairs, size_hw, rngs)
+            pairs = crop(pairs, self.size_hw(step), rngs)
         return erase(jitter_colours(flip(pairs, rngs), rngs), rngs).tensors()
+
+    def pairs(self, step: int, slots: range) -> FlowPairs:
+        """The pairs of a step before anything happens to them.
+
+        Args:
+            step: from 0.
+            slots: which of the step's samples.
+
+        Returns:
+            Whole pairs of the pool, or pairs rendered in the step's size.
+        """
+        numbers = [step * self.batch_size + slot for slot in slots]
+        if self.pool is not None:
+            return as_pairs(self.kept(self.pool).batch([self._pooled(number) for number in numbers]))
+        scenes = self.scenes.model_copy(update={"size_hw": self.size_hw(step)})
+        return as_pairs(render_pair(scenes, self.seed, numbers, device=self.device))
 
     def kept(self, pool: PairPool) -> RenderCache:
         """The files of the pool.
@@ -205,19 +216,25 @@ class PwcnetTask:
 
 @dataclass(frozen=True)
 class ReservedPairs:
-    """Pairs of ``procedural@reserved``, families that are never trained on; rendered once and kept.
+    """Pairs of ``procedural@reserved``, never trained on, or of other families; rendered once and kept.
 
     Attributes:
         scenes: what they are made of, but for family and size.
         pairs: how many.
         pool: in whose folder they are kept; None keeps them in memory.
         metric: chooses the best weights.
+        families: of the scenes, in turn.
+        size_hw: of the rendered frames.
+        seen_hw: what they are resized to, before the network and the truth see them; None to leave them.
     """
 
     scenes: RenderConfig
     pairs: int
     pool: PairPool | None = None
     metric: str = "epe"
+    families: tuple[SceneFamily, ...] = RESERVED_FAMILIES
+    size_hw: tuple[int, int] = (384, 448)
+    seen_hw: tuple[int, int] | None = None
     _kept: dict[int, FlowPairs] = field(default_factory=dict, compare=False)
 
     def measure(self, network: nn.Module, *, rank: int, world: int) -> dict[str, Term]:
@@ -232,17 +249,17 @@ class ReservedPairs:
             ``epe``, of visible and of hidden points, of each reserved family, and of zero flow.
         """
         device = next(network.parameters()).device
-        names = ("epe", "epe_visible", "epe_hidden", "zero_epe", *(f"epe_{f}" for f in RESERVED_FAMILIES))
+        names = ("epe", "epe_visible", "epe_hidden", "zero_epe", *(f"epe_{f}" for f in self.families))
         sums = {name: torch.zeros(2, dtype=torch.float64) for name in names}
         for number in range(rank, self.pairs, world):
-            pair = self._pair(number)
+            pair = self.pair(number)
             flow = network(pair.image1.to(device), pair.image2.to(device)).flow.cpu()
             error, zero = _length(flow - pair.flow), _length(pair.flow)
             _add(sums["epe"], error, pair.valid)
             _add(sums["epe_visible"], error, pair.valid & ~pair.hidden)
             _add(sums["epe_hidden"], error, pair.valid & pair.hidden)
             _add(sums["zero_epe"], zero, pair.valid)
-            _add(sums[f"epe_{_family(number)}"], error, pair.valid)
+            _add(sums[f"epe_{self.family(number)}"], error, pair.valid)
         return {name: Term(*pair.float().to(device).unbind()) for name, pair in sums.items()}
 
     def pictures(self, network: nn.Module) -> Mapping[str, np.ndarray]:
@@ -256,19 +273,44 @@ class ReservedPairs:
         """
         device, drawn = next(network.parameters()).device, {}
         for number in range(min(self.pairs, _PICTURES)):
-            pair = self._pair(number)
+            pair = self.pair(number)
             flow = network(pair.image1.to(device), pair.image2.to(device)).flow.float().cpu()
             estimate, truth = (one[0].permute(1, 2, 0).numpy() for one in (flow, pair.flow))
             frame = (pair.image1[0] * 255).round().byte().permute(1, 2, 0).numpy()
             known = pair.valid[0, 0].numpy()
-            drawn[f"flow-{_family(number)}"] = flow_prediction(frame, estimate, truth, valid=known)
+            drawn[f"flow-{self.family(number)}"] = flow_prediction(frame, estimate, truth, valid=known)
         return drawn
 
-    def _pair(self, number: int) -> FlowPairs:
-        scenes = self.scenes.model_copy(update={"family": _family(number), "size_hw": (384, 448)})
-        index = number // len(RESERVED_FAMILIES)
+    def family(self, number: int) -> SceneFamily:
+        """Which generator draws a pair.
+
+        Args:
+            number: of the pair, from 0.
+
+        Returns:
+            One of the families.
+        """
+        return self.families[number % len(self.families)]
+
+    def pair(self, number: int) -> FlowPairs:
+        """One of the pairs.
+
+        Args:
+            number: from 0.
+
+        Returns:
+            A batch of one.
+        """
+        whole_pair = self._rendered(number)
+        if self.seen_hw is None:
+            return whole_pair
+        return look(whole_pair, [whole(self.size_hw, self.seen_hw)], self.seen_hw)
+
+    def _rendered(self, number: int) -> FlowPairs:
+        scenes = self.scenes.model_copy(update={"family": self.family(number), "size_hw": self.size_hw})
+        index = number // len(self.families)
         if self.pool is not None:
-            folder = self.pool.folder / f"reserved-{_family(number)}"
+            folder = self.pool.folder / self._folder(number)
             cache = _cache(folder, scenes, VALIDATION_SEED, max_gib=1.0, pairs_per_file=_RESERVED_PER_FILE)
             cache.fill(index + 1)
             return as_pairs(cache.batch([index]))
@@ -278,14 +320,15 @@ class ReservedPairs:
         kept = self._kept[number]
         return replace(kept, image1=kept.image1 / 255, image2=kept.image2 / 255)
 
+    def _folder(self, number: int) -> str:
+        height, width = self.size_hw
+        size = "" if self.size_hw == (384, 448) else f"-{height}x{width}"
+        return f"reserved-{self.family(number)}{size}"
+
 
 def _bytes(images: Tensor) -> Tensor:
     """Rendered colours are multiples of 1/255: a quarter of the memory, and nothing is lost."""
     return (images * 255).round().byte()
-
-
-def _family(number: int) -> str:
-    return RESERVED_FAMILIES[number % len(RESERVED_FAMILIES)]
 
 
 def _length(vectors: Tensor) -> Tensor:

@@ -39,14 +39,16 @@ class Eraser:
     """Patches of frame 2 that are covered by its mean colour: motion that must be guessed from around it.
 
     Attributes:
-        probability: of one or two patches.
+        probability: of any patch.
         shortest: side of a patch in pixels.
         longest: side of a patch in pixels, itself excluded.
+        most: patches of a pair.
     """
 
     probability: float = 0.5
     shortest: int = 50
     longest: int = 100
+    most: int = 2
 
 
 ColourMap = tuple[NDArray[np.float64], float]
@@ -215,7 +217,7 @@ def erase(pairs: FlowPairs, rngs: Generators, *, eraser: Eraser | None = None) -
     for mask, rng in zip(covered, rngs, strict=True):
         if rng.random() >= eraser.probability:
             continue
-        for _ in range(int(rng.integers(1, 3))):
+        for _ in range(int(rng.integers(1, eraser.most + 1))):
             tall, wide = (int(side) for side in rng.integers(eraser.shortest, eraser.longest, 2))
             top, left = int(rng.integers(height)), int(rng.integers(width))
             mask[:, top : top + tall, left : left + wide] = True

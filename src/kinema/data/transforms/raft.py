@@ -118,3 +118,18 @@ def raft_kitti() -> RaftStyle:
         margin_xy=(50, 20),
         jitter=ColourJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.3 / 3.14, asymmetric=0.0),
     )
+
+
+def smurf() -> RaftStyle:
+    """SMURF (Stone et al. 2021, section 3.2, "heavy augmentation"), for learning without labels.
+
+    Scale 2^[-0.2, 0.6] for eight pairs in ten, stretched by 2^±0.2, left-right half of the time, top-bottom a
+    tenth; brightness, contrast, saturation ±0.4, hue ±0.5/π of a turn; in half of the pairs up to three
+    patches of 50 to 99 pixels of frame 2 are covered.
+
+    What differs: every scaled pair is stretched eight times in ten, as RAFT does.
+
+    Returns:
+        The set.
+    """
+    return RaftStyle(scale=(-0.2, 0.6), eraser=Eraser(most=3))

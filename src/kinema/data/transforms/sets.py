@@ -8,9 +8,9 @@ from typing import Protocol
 
 from kinema.data.transforms.flownet2 import disentangled, flownet2, pwcnet_plus_kitti, pwcnet_plus_sintel
 from kinema.data.transforms.pairs import FlowPairs, Generators, with_float_images
-from kinema.data.transforms.raft import raft_chairs, raft_kitti, raft_sintel, raft_things
+from kinema.data.transforms.raft import raft_chairs, raft_kitti, raft_sintel, raft_things, smurf
 from kinema.data.transforms.tfoptflow import tfoptflow_heavy
-from kinema.data.transforms.uflow import uflow, uflow_all, uflow_sintel
+from kinema.data.transforms.uflow import adapt, uflow, uflow_all, uflow_scaled, uflow_sintel
 from kinema.data.transforms.views import Framing, look, placed
 from kinema.errors import UsageError
 
@@ -88,6 +88,9 @@ SETS: dict[str, Callable[[], Augmentation]] = {
     "uflow": uflow,
     "uflow-sintel": uflow_sintel,
     "uflow-all": uflow_all,
+    "uflow-scaled": uflow_scaled,
+    "smurf": smurf,
+    "adapt": adapt,
 }
 """Every named set; the docstring of its function gives the source's numbers."""
 

@@ -225,3 +225,30 @@ def uflow_all() -> UflowStyle:
         own_brightness=0.02,
     )
     return UflowStyle(views=views, colours=colours)
+
+
+def uflow_scaled() -> UflowStyle:
+    """Kinema's own for rendered frames: windows of frames at half to whole size, in any colours.
+
+    Scale 0.5 to 1, left-right half of the time, top-bottom a tenth; channels in any order, hue ±0.5 of a
+    turn, and for each frame contrast 0.95 to 1.05 and brightness ±0.02.
+
+    Returns:
+        The set.
+    """
+    views = UflowViews(horizontal=0.5, vertical=0.1, scale=(0.5, 1.0), resized=False)
+    return UflowStyle(views=views, colours=UflowColours(own_contrast=(0.95, 1.05), own_brightness=0.02))
+
+
+def adapt() -> UflowStyle:
+    """Kinema's own for footage that a network adapts to: little, so that the footage stays what it is.
+
+    Scale 0.8 to 1.3, left-right half of the time; the hue turns by ±0.05, and for each frame contrast is 0.97
+    to 1.03 and brightness ±0.01.
+
+    Returns:
+        The set.
+    """
+    views = UflowViews(horizontal=0.5, scale=(0.8, 1.3), resized=False)
+    colours = UflowColours(permuted=False, hue=0.05, own_contrast=(0.97, 1.03), own_brightness=0.01)
+    return UflowStyle(views=views, colours=colours)
