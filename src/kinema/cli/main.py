@@ -32,6 +32,7 @@ VERBS: dict[str, Verb] = {
     "flow": Verb("kinema.cli.flow", "the motion of every pixel, from images or a video"),
     "evaluate": Verb("kinema.cli.evaluate", "errors against known truth, by a named protocol"),
     "train": Verb("kinema.cli.train", "train a network by a recipe, or go on with a run"),
+    "adapt": Verb("kinema.cli.adapt", "train a network on your own footage, without labels"),
     "data": Verb("kinema.cli.data", "data sets: list, check, prepare, download, convert to shards"),
     "weights": Verb("kinema.cli.weights", "weights: list them, look at a file, convert those of others"),
     "bench": Verb("kinema.cli.bench", "speed and memory of the models on this machine"),
