@@ -17,6 +17,7 @@ from kinema.engine.state import TrainState, save_state
 from kinema.io.checkpoints import load_tensors, save_tensors
 from kinema.io.flow import read_flow, write_flow
 from kinema.io.images import write_image
+from kinema.models import MODELS
 from kinema.models.pwcnet import PWCNet
 from kinema.weights import bundled
 
@@ -59,9 +60,17 @@ def test_the_help_names_every_action(kinema: Command) -> None:
 
 def test_nothing_is_shipped(kinema: Command) -> None:
     ended = kinema.done("weights", "list")
-    assert ended.out.splitlines() == [
+    told = ended.out.splitlines()
+    assert told[:2] == [
         "pwcnet dc: not included, use --weights FILE",
         "pwcnet tfoptflow: not included, use --weights FILE",
+    ]
+    need = [(name, entry.card) for name, entry in MODELS.items() if entry.card.has_weights]
+    assert told == [
+        f"{name} {preset}: not included, use --weights FILE"
+        for name, card in need
+        if not card.works_untrained
+        for preset in card.presets
     ]
     for name in ("1.png", "2.png"):
         write_image(name, np.zeros((64, 64, 3), np.uint8))

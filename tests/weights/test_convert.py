@@ -296,7 +296,7 @@ def test_formats_that_are_not_those(own: dict[str, Tensor], tmp_path: Path) -> N
             "other.pth",
             None,
             InputError,
-            r"no format that is known \(nvlabs, sniklaus, tfoptflow\).*layer\.weight",
+            r"no format that is known \(nvlabs, sniklaus, tfoptflow, .*layer\.weight",
         ),
         ("other.pth", "nvlabs", InputError, "no format"),
         ("sniklaus.pth", "nvlabs", UsageError, "--from nvlabs: .* has the names of sniklaus"),
@@ -322,6 +322,8 @@ def test_files_that_hold_no_weights(tmp_path: Path) -> None:
 def test_every_name_of_every_network_has_its_counterpart() -> None:
     """No two parameters get one name, with all layers that any network has."""
     for name, form in FORMATS.items():
+        if form.model != "pwcnet":
+            continue
         preset = "tfoptflow" if name == "tfoptflow" else "dc"
         shapes = expected_shapes("pwcnet", preset, {})
         theirs = [form.foreign_name(own) for own in shapes]

@@ -14,6 +14,8 @@ from kinema._version import __version__
 from kinema.errors import InputError, UsageError
 from kinema.io.checkpoints import TensorFact
 from kinema.models import find_model
+from kinema.weights import edvr_names as edvr
+from kinema.weights import geonet_names as geonet
 from kinema.weights import pwcnet_names as pwcnet
 from kinema.weights.checkpoint import Checkpoint, sha256_of
 from kinema.weights.identity import is_own
@@ -64,6 +66,35 @@ FORMATS: dict[str, Format] = {
         network=pwcnet.tfoptflow_network,
         foreign_name=pwcnet.tfoptflow_name,
         layout=pwcnet.from_tensorflow,
+    ),
+    "basicsr": Format(
+        title="BasicSR's checkpoints of EDVR",
+        model="edvr",
+        clean=edvr.clean_basicsr,
+        network=edvr.basicsr_network,
+        foreign_name=edvr.basicsr_name,
+    ),
+    "edvr": Format(
+        title="checkpoints of the authors' first code of EDVR",
+        model="edvr",
+        clean=edvr.clean_original,
+        network=edvr.original_network,
+        foreign_name=edvr.original_name,
+    ),
+    "mmagic": Format(
+        title="MMagic's and MMEditing's checkpoints of EDVR",
+        model="edvr",
+        clean=edvr.clean_mmagic,
+        network=edvr.mmagic_network,
+        foreign_name=edvr.mmagic_name,
+    ),
+    "geonet": Format(
+        title="the authors' checkpoints of GeoNet",
+        model="geonet",
+        clean=geonet.clean_geonet,
+        network=geonet.geonet_network,
+        foreign_name=geonet.geonet_name,
+        layout=geonet.from_tensorflow,
     ),
 }
 """Every format that can be converted, by the name for ``--from``."""

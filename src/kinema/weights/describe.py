@@ -117,7 +117,8 @@ def _foreign(checkpoint: Checkpoint, source: str) -> Description:
 
 def _use(checkpoint: Checkpoint, model: str) -> str:
     task = find_model(model).card.tasks[0]
-    return f"kinema {task} INPUT... -o OUT --model {model} --weights {shlex.quote(str(checkpoint.path))}"
+    which = "" if task == "restore" else f" --model {model}"  # there the weights decide
+    return f"kinema {task} INPUT... -o OUT{which} --weights {shlex.quote(str(checkpoint.path))}"
 
 
 def _convert(checkpoint: Checkpoint, preset: str) -> str:
