@@ -14,9 +14,11 @@ from kinema.evaluation.accumulators import Accumulator, Tally
 from kinema.io.flow import read_flow, write_flow
 from kinema.io.images import read_image, to_unit_float, write_image
 from kinema.models import MODELS
-from kinema.ops import grid, occlusion, resize, tiling, warp
+from kinema.ops import camera, epipolar, grid, occlusion, pose, resize, tiling, warp
+from kinema.ops.camera import rigid_flow, rigid_motion
 from kinema.ops.grid import pixel_grid
 from kinema.ops.occlusion import forward_backward_occlusion, range_occlusion
+from kinema.ops.pose import compose, invert_pose, pose_from_vector
 from kinema.ops.resize import resize_depth, resize_flow, resize_image, resize_intrinsics
 from kinema.ops.tiling import tiles
 from kinema.ops.warp import backward_warp, in_frame, sample
@@ -48,7 +50,7 @@ def test_image_values_lie_between_zero_and_one():
     assert sixteen.flatten().tolist() == pytest.approx([0, 0.2, 1])
 
 
-@pytest.mark.parametrize("name", [name for name, entry in MODELS.items() if not entry.card.has_weights])
+@pytest.mark.parametrize("name", [name for name, entry in MODELS.items() if entry.card.works_untrained])
 def test_models_take_rgb_in_unit_range_and_normalise_it_themselves(name):
     """A smooth pattern that moves by (+1, -0.5) is found, and a darker copy of the frames gives the same."""
     entry = MODELS[name]
@@ -200,6 +202,44 @@ def test_resized_intrinsics_keep_the_half_pixel():
     assert plain[0, :2, 2].tolist() == [24.75, 14.75]
 
 
+def test_chains_of_poses_read_like_their_names():
+    T_b_from_a = torch.eye(4)
+    T_b_from_a[0, 3] = 2.0  # x_b = x_a + 2
+    T_c_from_b = torch.diag(torch.tensor([-1.0, -1.0, 1.0, 1.0]))  # half a turn about z
+    T_c_from_a = compose(T_c_from_b[None], T_b_from_a[None])[0]
+    point = torch.tensor([1.0, 0.0, 5.0, 1.0])
+    assert (T_c_from_a @ point).tolist() == [-3, 0, 5, 1]
+    assert (invert_pose(T_c_from_a[None])[0] @ torch.tensor([-3.0, 0.0, 5.0, 1.0])).tolist() == point.tolist()
+
+
+def test_a_camera_that_moves_right_sees_points_move_left():
+    K = torch.tensor([[[100.0, 0.0, 1.0], [0.0, 100.0, 0.0], [0.0, 0.0, 1.0]]])
+    T_source_from_target = torch.eye(4)[None]
+    T_source_from_target[0, 0, 3] = -0.5  # the source stands half a metre to the right of the target
+    flow = rigid_flow(torch.full((1, 1, 1, 3), 10.0), T_source_from_target, K)
+    assert flow[0, 0, 0].tolist() == pytest.approx([-5, -5, -5], abs=1e-5)
+    assert flow[0, 1, 0].tolist() == pytest.approx([0, 0, 0], abs=1e-5)
+
+
+def test_euler_angles_are_applied_z_first():
+    quarter = torch.pi / 2
+    T = pose_from_vector(torch.tensor([[1.0, 2.0, 3.0, quarter, 0.0, quarter]]))
+    # The turn about z takes x to y, that about x takes y to z; then the translation.
+    moved = T[0] @ torch.tensor([1.0, 0.0, 0.0, 1.0])
+    assert moved.tolist() == pytest.approx([1, 2, 3 + 1, 1], abs=1e-6)
+
+
+def test_points_behind_the_camera_are_not_valid():
+    K = torch.eye(3)[None]
+    T = torch.eye(4)[None]
+    T[0, 2, 3] = -4.0  # four ahead
+    motion = rigid_motion(torch.tensor([5.0, 3.0]).view(1, 1, 1, 2), T, K)
+    assert motion.valid.flatten().tolist() == [1, 0]
+    assert motion.flow[0, :, 0, 1].tolist() == [0, 0]
+    published = rigid_motion(torch.tensor([5.0, 3.0]).view(1, 1, 1, 2), T, K, near=None)
+    assert published.flow[0, 0, 0, 1].item() == pytest.approx(3 / -1 - 1)
+
+
 def test_depth_zero_is_unknown_and_is_not_averaged():
     depth = torch.tensor([2.0, 4.0, 0.0, 6.0]).view(1, 1, 1, 4)
     assert resize_depth(depth, (1, 2), mode="area").flatten().tolist() == [3, 6]
@@ -223,7 +263,7 @@ def test_occluded_is_one_where_hidden():
 
 
 def test_no_operator_takes_a_mask_without_saying_of_what():
-    for module in (grid, warp, resize, occlusion, tiling):
+    for module in (camera, epipolar, grid, occlusion, pose, resize, tiling, warp):
         for name, function in inspect.getmembers(module, inspect.isfunction):
             if not name.startswith("_"):
                 assert not {"mask", "masks"} & set(inspect.signature(function).parameters), name
