@@ -133,7 +133,7 @@ def list_weights(config: WeightsListConfig) -> WeightsList:
     wanted = [
         (name, preset)
         for name, entry in MODELS.items()
-        if entry.card.has_weights
+        if entry.card.has_weights and not entry.card.works_untrained
         for preset in entry.card.presets
     ]
     result = WeightsList(

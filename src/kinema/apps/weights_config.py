@@ -43,9 +43,10 @@ class WeightsConvertConfig(_Config):
     out: Annotated[Path, arg(aliases=("-o",), metavar="OUT")] = Field(
         description="The .safetensors file to write."
     )
-    source: Annotated[Literal["nvlabs", "sniklaus", "tfoptflow"] | None, arg(name="from")] = Field(
-        default=None, description="Whose checkpoint it is; without it the names in the file decide."
-    )
+    source: Annotated[
+        Literal["nvlabs", "sniklaus", "tfoptflow", "basicsr", "edvr", "mmagic", "geonet"] | None,
+        arg(name="from"),
+    ] = Field(default=None, description="Whose checkpoint it is; without it the names in the file decide.")
 
 
 class WeightsPackConfig(_Config):

@@ -281,6 +281,9 @@ class FlowPredictor:
         return result.clone()  # outside the mode: an ordinary tensor, which the caller may use in a graph
 
     def _load(self, image: Float[Tensor, "b 3 h w"]) -> _Loaded:
+        if "flow" not in self.card.tasks:
+            tasks = " and ".join(self.card.tasks)
+            raise UsageError(f"{self.card.name} computes no flow: its task is {tasks}")
         size_hw = (image.shape[-2], image.shape[-1])
         target = limited_size(size_hw, self.max_side)
         check_smallest(target, self.card)

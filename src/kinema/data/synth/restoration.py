@@ -9,6 +9,7 @@ import numpy as np
 
 from kinema.data.procedural.file_effects import through_video
 from kinema.data.procedural.world.config import WorldConfig
+from kinema.data.procedural.world.film import film_worlds
 from kinema.data.synth.plan import SynthPlan
 from kinema.data.synth.rig import Rig, Shots
 from kinema.io.images import write_image
@@ -32,22 +33,7 @@ def film_config(plan: SynthPlan, *, blur: bool) -> WorldConfig:
     Returns:
         The config.
     """
-    return WorldConfig(
-        size_hw=plan.size_hw,
-        textures=plan.textures,
-        place_shares=(0.1, 0.4, 0.25, 0.25),
-        fov_degrees=(45.0, 80.0),
-        hand_hz=24.0,
-        drive_hz=24.0,
-        static_share=0.0,
-        exposure_share=0.0,
-        noise_share=0.0,
-        grey_share=0.0,
-        jpeg_share=0.0,
-        video_share=0.0,
-        blur_samples=_SAMPLES if blur else 0,
-        blur_exposure=(0.4, 0.7),
-    )
+    return film_worlds(plan.size_hw, textures=plan.textures, blur_samples=_SAMPLES if blur else 0)
 
 
 def reds_clip(index: int) -> tuple[str, str]:

@@ -14,14 +14,15 @@ from kinema.io.files import file_size, reading
 
 __all__ = ["read_torch_file"]
 
-_STATE = "state_dict"
+_STATES = ("state_dict", "params_ema", "params")  # of BasicSR the averaged weights first, which it tests with
 
 
 def read_torch_file(path: Path | str) -> dict[str, Tensor]:
     """Read a state dict.
 
     Args:
-        path: a file that holds one, or a record with one as its ``state_dict``, as training scripts save it.
+        path: a file that holds one, or a record with one as its ``state_dict``, ``params_ema`` or ``params``,
+            as training scripts save it.
 
     Returns:
         The tensors by name, on the CPU, each with memory of its own.
@@ -33,8 +34,7 @@ def read_torch_file(path: Path | str) -> dict[str, Tensor]:
     file_size(path)
     with reading(path):
         content = _loaded(path)
-    if isinstance(content, Mapping) and isinstance(content.get(_STATE), Mapping):
-        content = content[_STATE]
+    content = _state_in(content)
     tensors = content if isinstance(content, Mapping) else {}
     if not tensors or not all(_is_plain(name, value) for name, value in tensors.items()):
         raise InputError(
@@ -62,6 +62,15 @@ def _loaded(path: Path | str) -> object:
         raise InputError(
             f"{path} is no whole file of torch.save: {reason.splitlines()[0][:120]}; copy it again"
         ) from None
+
+
+def _state_in(content: object) -> object:
+    """The state dict of a record that holds one; anything else as it is."""
+    if isinstance(content, Mapping):
+        for name in _STATES:
+            if isinstance(content.get(name), Mapping):
+                return content[name]
+    return content
 
 
 def _named(message: str) -> str:
