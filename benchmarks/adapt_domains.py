@@ -2,8 +2,8 @@
 
 For each reserved domain of rendered scenes, clips of two frames are written as footage would be.
 `kinema adapt` learns from them for some minutes, and so does an oracle: the same network from the same start
-on the true flow of the same pairs. All are measured on other pairs of the domain, and the adapted weights also
-on the scenes that the start was trained on.
+on the true flow of the same pairs. All are measured on other pairs of the domain; the adapted weights also on
+the scenes that the start was trained on.
 
     python benchmarks/adapt_domains.py --minutes 10 --seeds 0 1 2 --out runs/adapt-domains
 

@@ -115,10 +115,10 @@ def _matrix(weight: Tensor, shape: Shape, geometry: Geometry) -> Tensor:
     full = weight.detach().flatten(2)
     if geometry.groups > 1:
         spread = full.new_zeros(geometry.groups, outputs // geometry.groups, geometry.groups, *full.shape[1:])
-        for group, kernel in enumerate(full.unflatten(0, (geometry.groups, -1))):
+        for group, kernel in enumerate(torch.unflatten(full, 0, (geometry.groups, -1))):
             spread[group, :, group] = kernel
         full = spread.reshape(outputs, geometry.groups * each, -1)
-    by_group = full.unflatten(1, (shape.groups, -1)).transpose(2, 3)
+    by_group = torch.unflatten(full, 1, (shape.groups, -1)).transpose(2, 3)
     return F.pad(by_group, (0, shape.blocks * LANES - by_group.shape[-1])).reshape(outputs, -1).contiguous()
 
 
@@ -150,11 +150,11 @@ def _blocks(places: int, length: int) -> Iterator[tuple[int, int]]:
 
 def _prepare(x: Tensor, offset: Tensor, modulation: Tensor | None, part: slice, shape: Shape) -> _Images:
     """Pack the maps eight channels at a time; a row of zeros above, two below, a column on either side."""
-    some = x[part].detach().unflatten(1, (shape.groups, -1))
+    some = torch.unflatten(x[part].detach(), 1, (shape.groups, -1))
     if some.shape[2] % LANES:
         some = F.pad(some, (0, 0, 0, 0, 0, -some.shape[2] % LANES))
     packed = some.new_zeros(_packed_shape(len(some), shape))
-    _inner(packed).copy_(some.unflatten(2, (shape.blocks, LANES)))
+    _inner(packed).copy_(torch.unflatten(some, 2, (shape.blocks, LANES)))
     if modulation is None:
         strength: tuple[Any, tuple[int, ...]] = (_flat(offset.new_ones(1)), (0, 0, 0, 0))
     else:
@@ -165,11 +165,11 @@ def _prepare(x: Tensor, offset: Tensor, modulation: Tensor | None, part: slice, 
 def _unpack(x: Tensor, packed: Tensor, shape: Shape) -> None:
     """Write packed maps to ``x``."""
     inner = _inner(packed.view(_packed_shape(len(x), shape)))
-    groups = x.unflatten(1, (shape.groups, -1))
+    groups = torch.unflatten(x, 1, (shape.groups, -1))
     if groups.shape[2] % LANES:
         groups.copy_(inner.flatten(2, 3)[:, :, : groups.shape[2]])
     else:
-        groups.unflatten(2, (shape.blocks, LANES)).copy_(inner)
+        torch.unflatten(groups, 2, (shape.blocks, LANES)).copy_(inner)
 
 
 def _packed_shape(count: int, shape: Shape) -> tuple[int, ...]:

@@ -83,7 +83,7 @@ def backward(
     """Gradients of `forward` in map, offset, weight and modulation (empty without one), by their formulas."""
     dtype = torch.promote_types(x.dtype, torch.float32)
     kernels, maps = _kernels(weight.to(dtype), geometry), _bordered(x.to(dtype), geometry)
-    slopes = grad.to(dtype).flatten(2).unflatten(1, kernels.shape[1:3])
+    slopes = torch.unflatten(grad.to(dtype).flatten(2), 1, kernels.shape[1:3])
     of_maps, of_kernels = torch.zeros_like(maps), torch.empty_like(kernels)
     of_offset = offset.new_empty(_split(offset, 2, geometry).shape, dtype=dtype)
     of_modulation = offset.new_empty(of_offset[:, :, :, 0].shape, dtype=dtype)
@@ -147,7 +147,7 @@ def by_grid_sample(
 
 def _split(parts: Tensor, each: int, geometry: Geometry) -> Tensor:
     """(B, G, K, each, H, W): channels by deformable group, then tap, then coordinate."""
-    return parts.unflatten(1, (geometry.deformable_groups, -1, each))
+    return torch.unflatten(parts, 1, (geometry.deformable_groups, -1, each))
 
 
 def _of_tap(modulation: Tensor, k: int, geometry: Geometry) -> Tensor:
@@ -216,7 +216,7 @@ def _without_border(maps: Tensor, x: Tensor) -> Tensor:
 def _kernels(weight: Tensor, geometry: Geometry) -> Tensor:
     """(K, groups, O / groups, C / groups): one matrix per tap and group of channels."""
     taps = weight.flatten(2).permute(2, 0, 1)
-    return taps.unflatten(1, (geometry.groups, -1)).contiguous()
+    return torch.unflatten(taps, 1, (geometry.groups, -1)).contiguous()
 
 
 def _by_group(value: Tensor, x: Tensor, geometry: Geometry) -> Tensor:

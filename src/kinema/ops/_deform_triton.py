@@ -173,13 +173,14 @@ def backward(
     """Gradients of `forward`, laid out like its inputs; the last is empty without modulation."""
     kernel = _kernel(weight, geometry)
     of_kernel, of_x = torch.zeros_like(kernel, dtype=torch.float32), torch.zeros_like(x, dtype=torch.float32)
-    of_offset, of_modulation = (
-        None if t is None else empty_result(t, t.shape[1], (t.shape[2], t.shape[3]))
-        for t in (offset, modulation)
-    )
-    strength, of_strength = (offset, of_offset) if modulation is None else (modulation, of_modulation)
+    of_offset = empty_result(offset, offset.shape[1], (offset.shape[2], offset.shape[3]))
+    of_modulation = None
+    if modulation is not None:
+        of_modulation = empty_result(modulation, modulation.shape[1], (offset.shape[2], offset.shape[3]))
+    strength = offset if modulation is None else modulation
+    of_strength = of_offset if of_modulation is None else of_modulation
     for part, first, last in _blocks(x, offset, weight):
-        outer = grad[part].flatten(2)[..., first:last].unflatten(1, (geometry.groups, -1))
+        outer = torch.unflatten(grad[part].flatten(2)[..., first:last], 1, (geometry.groups, -1))
         columns = (kernel.transpose(1, 2) @ outer).flatten(1, 2)
         tensors = x[part], offset[part], strength[part], columns
         results = of_x[part], of_offset[part], of_strength[part]
