@@ -131,7 +131,7 @@ def linearise(first: Tensor, stack: Tensor, flow: Tensor) -> tuple[Tensor, Tenso
     corners = stack.detach().movedim(1, -1).contiguous().numpy()  # one pixel's three values lie together
     frame, at = first.detach().contiguous().numpy(), flow.detach().contiguous().numpy()
     g, c = gradient.numpy(), constant.numpy()
-    bands = _bands(h, w, 1)
+    bands = row_bands(h, w, 1)
 
     def run(n: int, band: tuple[int, int]) -> None:
         _linearise_rows(frame[n, 0], corners[n], at[n], g[n], c[n, 0], *band)
@@ -170,7 +170,7 @@ def _solve(
     """All iterations of one sample, from the states (flow, dual) in ``old`` to those in ``new``."""
     height, width = data[0].shape
     block = max(2, min(BLOCK, CACHE_BYTES // (4 * MAPS_PER_PIXEL * width)))
-    bands = _bands(height, width, block)
+    bands = row_bands(height, width, block)
     rows = [slice(max(0, top - block), min(height, bottom + block)) for top, bottom in bands]
     parts: list[list[Maps]] = [[] for _ in bands]
     inverse, zeros = np.empty((height, width), np.float32), np.zeros(width, np.float32)
@@ -202,7 +202,7 @@ def _exchange_margins(parts: list[list[Maps]], rows: list[slice], bands: list[tu
             lower[:, : cut - row_l.start] = upper[:, row_l.start - row_u.start : cut - row_u.start]
 
 
-def _bands(height: int, width: int, block: int) -> list[tuple[int, int]]:
+def row_bands(height: int, width: int, block: int) -> list[tuple[int, int]]:
     """Contiguous row ranges, one per thread, each at least twice as high as its margin."""
     count = min(torch.get_num_threads(), height * width // MIN_BAND_PIXELS, height // (2 * block))
     count = max(1, count)

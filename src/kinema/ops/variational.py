@@ -5,41 +5,52 @@ Around a flow ``u0`` the residual is linear, ``rho(u) = I1(x + u0) + <grad I1(x 
     E(u) = sum |grad u1| + |grad u2| + lambda |rho(u)|
 
 is minimised by alternating a pointwise shrinkage of the data term with one dual ascent step of the total
-variation. `tvl1_iterations` runs those alternations: `tvl1_iterations_reference` is the readable,
-differentiable definition, and the operator ``kinema::tvl1_iterations`` dispatches to a fused loop on the CPU
-(`kinema.ops._tvl1_cpu`, numba: no compiler needed) and to a Triton kernel on a GPU
-(`kinema.ops._tvl1_triton`), with the reference as fallback and in the backward pass.
+variation. `tvl1_iterations` runs those alternations, also for training: `tvl1_iterations_reference` is their
+readable, differentiable definition (`kinema.ops._tvl1_eager`), and operators of torch
+(`kinema.ops._tvl1_operator`) compute the same by fused loops on the CPU, both ways, and forward by a Triton
+kernel on a GPU. `Unrolling` says how gradients go back.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from kinema.ops._triton import has_triton
+from kinema.errors import UsageError
+from kinema.ops._tvl1_eager import (
+    KERNEL_NAMES,
+    DataTerm,
+    data_residual,
+    divergence,
+    forward_gradient,
+    tvl1_iterations_reference,
+)
+from kinema.ops._tvl1_operator import tvl1_operator
 from kinema.ops.warp import backward_warp, in_frame
 
+__all__ = [
+    "KERNEL_NAMES",
+    "DataTerm",
+    "Unrolling",
+    "central_gradient",
+    "data_residual",
+    "divergence",
+    "forward_gradient",
+    "linearise",
+    "linearise_at",
+    "median_filter",
+    "tvl1_iterations",
+    "tvl1_iterations_reference",
+]
+
 Stencil = Literal["central", "five_point"]
-
-# Positions of the eight 2-tap kernels that the reference network makes trainable, in one iteration.
-KERNEL_NAMES = ("div_p1_x", "div_p1_y", "div_p2_x", "div_p2_y", "u1_x", "u1_y", "u2_x", "u2_y")
-
-
-class DataTerm(NamedTuple):
-    """The brightness residual linearised in the flow: ``rho(u) = constant + <gradient, u>``.
-
-    Attributes:
-        gradient: (B, 2, H, W) image gradient of frame 2 at the warped position, grey levels per pixel; zero
-            switches the data term off at a pixel.
-        constant: (B, 1, H, W) grey levels.
-    """
-
-    gradient: Float[Tensor, "b 2 h w"]
-    constant: Float[Tensor, "b 1 h w"]
+UnrollingMode = Literal["full", "truncated", "implicit"]
+Keep = Literal["start", "iterations"]
 
 
 def central_gradient(
@@ -68,51 +79,6 @@ def central_gradient(
         for k, tap in enumerate(taps, start=1)
     )
     return torch.cat([torch.as_tensor(dx), torch.as_tensor(dy)], dim=1)
-
-
-def forward_gradient(
-    u: Float[Tensor, "b 1 h w"],
-    kernel_x: Float[Tensor, "2"] | None = None,
-    kernel_y: Float[Tensor, "2"] | None = None,
-) -> Float[Tensor, "b 2 h w"]:
-    """Forward differences; the last column of d/dx and the last row of d/dy are 0.
-
-    Args:
-        u: (B, 1, H, W) one flow component in pixels.
-        kernel_x: two taps in place of (-1, 1).
-        kernel_y: two taps in place of (-1, 1).
-
-    Returns:
-        (B, 2, H, W): d/dx, d/dy.
-    """
-    left, right = u[..., :-1], u[..., 1:]
-    top, bottom = u[..., :-1, :], u[..., 1:, :]
-    dx = right - left if kernel_x is None else kernel_x[0] * left + kernel_x[1] * right
-    dy = bottom - top if kernel_y is None else kernel_y[0] * top + kernel_y[1] * bottom
-    return torch.cat([F.pad(dx, (0, 1, 0, 0)), F.pad(dy, (0, 0, 0, 1))], dim=1)
-
-
-def divergence(
-    p: Float[Tensor, "b 2 h w"],
-    kernel_x: Float[Tensor, "2"] | None = None,
-    kernel_y: Float[Tensor, "2"] | None = None,
-) -> Float[Tensor, "b 1 h w"]:
-    """Backward differences with zero in front: the negative adjoint of `forward_gradient`.
-
-    Args:
-        p: (B, 2, H, W) dual variable of one flow component; zero in its last column (x) and last row (y).
-        kernel_x: two taps in place of (-1, 1).
-        kernel_y: two taps in place of (-1, 1).
-
-    Returns:
-        (B, 1, H, W).
-    """
-    px, py = p[:, :1], p[:, 1:]
-    px_before = F.pad(px[..., :-1], (1, 0, 0, 0))
-    py_before = F.pad(py[..., :-1, :], (0, 0, 1, 0))
-    dx = px - px_before if kernel_x is None else kernel_x[0] * px_before + kernel_x[1] * px
-    dy = py - py_before if kernel_y is None else kernel_y[0] * py_before + kernel_y[1] * py
-    return dx + dy
 
 
 def linearise(
@@ -174,13 +140,6 @@ def _plain_cpu(*tensors: Tensor) -> bool:
     return not recorded and all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
 
 
-def data_residual(
-    data: DataTerm, flow: Float[Tensor, "b 2 h w"], *, epsilon: float
-) -> Float[Tensor, "b 1 h w"]:
-    """``rho(u)`` in grey levels, (B, 1, H, W); ``epsilon`` is added as the reference network does."""
-    return data.constant + (data.gradient * flow).sum(1, keepdim=True) + epsilon
-
-
 def median_filter(image: Float[Tensor, "b c h w"], size: int) -> Float[Tensor, "b c h w"]:
     """Median over a square window, edges repeated, each channel on its own.
 
@@ -210,56 +169,38 @@ def _median_opencv(image: Tensor, size: int) -> Tensor:
     return torch.stack(filtered).view_as(image)
 
 
-def tvl1_iterations_reference(
-    flow: Float[Tensor, "b 2 h w"],
-    dual: Float[Tensor, "b 4 h w"],
-    data: DataTerm,
-    *,
-    iterations: int,
-    tau: float,
-    lbda: float,
-    theta: float,
-    epsilon: float,
-    kernels: Float[Tensor, "n 8 2"] | None = None,
-) -> tuple[Float[Tensor, "b 2 h w"], Float[Tensor, "b 4 h w"]]:
-    """Primal-dual iterations, written as in the paper; differentiable by autograd.
+@dataclass(frozen=True)
+class Unrolling:
+    """How gradients go back through the iterations of one call of `tvl1_iterations`, that is of one warp.
 
-    Args:
-        flow: (B, 2, H, W) start, pixels.
-        dual: (B, 4, H, W) start: p11, p12, p21, p22 (component, direction), each of norm <= 1 per component.
-        data: the linearised data term.
-        iterations: how many, >= 0.
-        tau: dual step (stable up to 1/4 with (-1, 1) kernels).
-        lbda: weight of the data term.
-        theta: coupling between the data and smoothness variables.
-        epsilon: squared gradients below it count as zero; it also keeps the norm differentiable.
-        kernels: (iterations, 8, 2) difference kernels in the order of `KERNEL_NAMES`, in place of (-1, 1).
+    Attributes:
+        mode: ``full`` differentiates every iteration. ``truncated`` differentiates the last ``steps`` ones
+            and takes the state before them for a constant. ``implicit`` takes the result for the fixed point
+            of the last iteration, and sums ``steps`` terms of the Neumann series of its adjoint there: the
+            memory of one iteration, whatever their number, and no gradient to where the iterations started.
+        steps: see ``mode``; None is as many as are run, 0 lets no gradient through.
+        keep: ``start`` keeps the nine maps that come in, and runs the iterations again in the backward pass;
+            ``iterations`` keeps the six maps of the state before each iteration: less work, and on a CPU,
+            where running again costs less than so much memory, more time.
 
-    Returns:
-        The flow and dual after the last iteration.
+    Raises:
+        UsageError: for an unknown mode or keep, or steps below zero.
     """
-    magnitude = (data.gradient**2).sum(1, keepdim=True) + epsilon
-    limit, step = lbda * theta, tau / theta
-    for n in range(iterations):
-        k = (None,) * 8 if kernels is None else tuple(kernels[n])
-        rho = data_residual(data, flow, epsilon=epsilon)
-        shrunk = flow + (-rho / magnitude).clamp(-limit, limit) * data.gradient
-        spread = torch.cat([divergence(dual[:, :2], k[0], k[1]), divergence(dual[:, 2:], k[2], k[3])], 1)
-        flow = shrunk + theta * spread
-        slopes = (forward_gradient(flow[:, :1], k[4], k[5]), forward_gradient(flow[:, 1:], k[6], k[7]))
-        dual = torch.cat(
-            [
-                _dual_step(p, slope, step, epsilon)
-                for p, slope in zip((dual[:, :2], dual[:, 2:]), slopes, strict=True)
-            ],
-            1,
-        )
-    return flow, dual
+
+    mode: UnrollingMode = "full"
+    steps: int | None = None
+    keep: Keep = "start"
+
+    def __post_init__(self) -> None:
+        for name, known in (("mode", get_args(UnrollingMode)), ("keep", get_args(Keep))):
+            if getattr(self, name) not in known:
+                value = getattr(self, name)
+                raise UsageError(f"{name} {value!r} of unrolling is unknown: use {' or '.join(known)}")
+        if self.steps is not None and self.steps < 0:
+            raise UsageError(f"steps of unrolling must not be negative (got {self.steps})")
 
 
-def _dual_step(p: Tensor, slope: Tensor, step: float, epsilon: float) -> Tensor:
-    norm = ((slope**2).sum(1, keepdim=True) + epsilon).sqrt()
-    return (p + step * slope) / (1 + step * norm)
+FULL = Unrolling()
 
 
 def tvl1_iterations(
@@ -268,91 +209,97 @@ def tvl1_iterations(
     data: DataTerm,
     *,
     iterations: int,
-    tau: float,
-    lbda: float,
-    theta: float,
+    tau: float | Float[Tensor, ""],
+    lbda: float | Float[Tensor, ""],
+    theta: float | Float[Tensor, ""],
     epsilon: float,
+    kernels: Float[Tensor, "*k 2"] | None = None,
+    biases: Float[Tensor, "*b"] | None = None,
+    unrolling: Unrolling = FULL,
 ) -> tuple[Float[Tensor, "b 2 h w"], Float[Tensor, "b 4 h w"]]:
-    """Primal-dual iterations by the fastest path; arguments and result as `tvl1_iterations_reference`.
+    """Primal-dual iterations by the fastest path: the same values as `tvl1_iterations_reference`.
 
-    Differentiable: the backward pass runs the iterations again by the reference, so that the forward pass
-    keeps nine maps per pixel whatever their number. Outside the operator's float32 the reference itself is
-    used.
+    Differentiable once, in all tensors.
+
+    Args:
+        flow: (B, 2, H, W) start, pixels.
+        dual: (B, 4, H, W) start: p11, p12, p21, p22 (component, direction), each of norm <= 1 per component,
+            zero in the last column (p11, p21) or row (p12, p22).
+        data: the linearised data term.
+        iterations: how many, >= 0.
+        tau: dual step, > 0 (stable up to 1/4 with (-1, 1) kernels).
+        lbda: weight of the data term.
+        theta: coupling between the data and smoothness variables, > 0.
+        epsilon: squared gradients below it count as zero; it also keeps the norm differentiable.
+        kernels: difference kernels in place of (-1, 1), in the order of `KERNEL_NAMES`: (2,) for all,
+            (8, 2) shared by the iterations, or (iterations, 8, 2).
+        biases: added to what the kernels give; (8,) shared by the iterations, or (iterations, 8).
+        unrolling: how gradients go back.
+
+    Returns:
+        The flow and dual after the last iteration.
+
+    Raises:
+        UsageError: for kernels or biases of another shape, or implicit differentiation of kernels or biases
+            that differ between the iterations.
     """
-    if flow.dtype != torch.float32:
-        return tvl1_iterations_reference(
-            flow, dual, data, iterations=iterations, tau=tau, lbda=lbda, theta=theta, epsilon=epsilon
-        )
-    new_flow, new_dual = _tvl1_operator(
-        flow, dual, data.gradient, data.constant, iterations, tau, lbda, theta, epsilon
-    )
-    return new_flow, new_dual
+    weights = _stacked((tau, lbda, theta), flow.dtype)
+    taps = _per_iteration("kernels", kernels, (iterations, 8, 2), flow)
+    offsets = _per_iteration("biases", biases, (iterations, 8), flow)
+    tensors = (flow, dual, *data, weights, taps, offsets)
+    recorded = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    implicit = unrolling.mode == "implicit"
+    steps = iterations if unrolling.steps is None else unrolling.steps
+    keep = recorded and unrolling.keep == "iterations"
+    if not recorded or unrolling.mode == "full" or (steps >= iterations and not implicit):
+        return _iterate(tensors, 0, iterations, epsilon, adjoint_steps=iterations, keep=keep)
+    if implicit:
+        _check_shared(kernels=kernels, biases=biases)
+    tail = min(steps, 1 if implicit else steps, iterations)
+    head = iterations - tail
+    with torch.no_grad():
+        state = _iterate(tensors, 0, head, epsilon, adjoint_steps=head, keep=False)
+    back = steps if implicit else tail
+    return _iterate((*state, *tensors[2:]), head, tail, epsilon, adjoint_steps=back, keep=keep)
 
 
-def _by_reference(
-    flow: Tensor,
-    dual: Tensor,
-    gradient: Tensor,
-    constant: Tensor,
-    iterations: int,
-    tau: float,
-    lbda: float,
-    theta: float,
+def _stacked(scalars: tuple[float | Tensor, ...], dtype: torch.dtype) -> Tensor:
+    """Scalars as one tensor: plain numbers unrounded, on the CPU; tensors among them say where, rounded."""
+    devices = [x.device for x in scalars if isinstance(x, Tensor)]
+    if not devices:
+        return torch.tensor(scalars, dtype=torch.float64)
+    return torch.stack([torch.as_tensor(x, dtype=dtype, device=devices[0]) for x in scalars])
+
+
+def _per_iteration(name: str, given: Tensor | None, shape: tuple[int, ...], like: Tensor) -> Tensor | None:
+    """Kernels or biases with their leading dimensions filled up to ``shape``."""
+    if given is None:
+        return None
+    try:
+        return given.to(like).expand(shape)
+    except RuntimeError:
+        raise UsageError(f"{name} of shape {tuple(given.shape)} do not fit {shape}") from None
+
+
+def _check_shared(**given: Tensor | None) -> None:
+    for name, value in given.items():
+        per_iteration = {"kernels": 3, "biases": 2}[name]
+        if value is not None and value.dim() == per_iteration and value.shape[0] > 1:
+            raise UsageError(f"implicit differentiation needs {name} that all iterations share")
+
+
+def _iterate(
+    tensors: tuple[Tensor | None, ...],
+    first: int,
+    count: int,
     epsilon: float,
+    *,
+    adjoint_steps: int,
+    keep: bool,
 ) -> tuple[Tensor, Tensor]:
-    """`tvl1_iterations_reference` with the operator's arguments."""
-    data = DataTerm(gradient, constant)
-    return tvl1_iterations_reference(
-        flow, dual, data, iterations=iterations, tau=tau, lbda=lbda, theta=theta, epsilon=epsilon
-    )
-
-
-# The schema says what the operator takes; the paths below hand it on as it comes.
-@torch.library.custom_op(
-    "kinema::tvl1_iterations",
-    mutates_args=(),
-    schema="(Tensor flow, Tensor dual, Tensor gradient, Tensor constant, int iterations, float tau, "
-    "float lbda, float theta, float epsilon) -> (Tensor, Tensor)",
-)
-def _tvl1_operator(*arguments: Any) -> tuple[Tensor, Tensor]:
-    flow, dual = _by_reference(*arguments)
-    # An operator may not return its own input, which is what zero iterations would do.
-    return (flow.clone(), dual.clone()) if flow is arguments[0] else (flow, dual)
-
-
-@_tvl1_operator.register_fake
-def _tvl1_fake(flow: Tensor, dual: Tensor, *_: object) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(flow), torch.empty_like(dual)
-
-
-@_tvl1_operator.register_kernel("cpu")
-def _tvl1_cpu(*arguments: Any) -> tuple[Tensor, Tensor]:
-    from kinema.ops import _tvl1_cpu
-
-    return _tvl1_cpu.iterate(*arguments)
-
-
-@_tvl1_operator.register_kernel("cuda")
-def _tvl1_cuda(*arguments: Any) -> tuple[Tensor, Tensor]:
-    if not has_triton():
-        return _by_reference(*arguments)
-    from kinema.ops import _tvl1_triton
-
-    return _tvl1_triton.iterate(*arguments)
-
-
-def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(*inputs[:4])
-    ctx.settings = inputs[4:]
-
-
-def _tvl1_backward(ctx: Any, grad_flow: Tensor, grad_dual: Tensor) -> tuple[Tensor | None, ...]:
-    """Run the reference again under autograd and pull the gradients back through it."""
-    with torch.enable_grad():
-        leaves = tuple(t.detach().requires_grad_() for t in ctx.saved_tensors)
-        outputs = _by_reference(*leaves, *ctx.settings)
-        grads = torch.autograd.grad(outputs, leaves, (grad_flow, grad_dual), allow_unused=True)
-    return (*grads, None, None, None, None, None)
-
-
-_tvl1_operator.register_autograd(_tvl1_backward, setup_context=_save_inputs)
+    """``count`` iterations from number ``first`` on, by the operator."""
+    *maps, kernels, biases = tensors
+    taps = None if kernels is None else kernels[first : first + count]
+    offsets = None if biases is None else biases[first : first + count]
+    flow, dual, _ = tvl1_operator(*maps, taps, offsets, count, epsilon, adjoint_steps, keep)
+    return flow, dual
