@@ -61,6 +61,28 @@ def test_a_model_is_better_than_zero_flow(tmp_path):
     assert fewer["metrics"]["epe"] > result["metrics"]["epe"]
 
 
+def test_hidden_points_are_scored_where_the_protocol_asks(tmp_path):
+    """The picture moves by (6, 0): the last six columns of frame 1 leave it."""
+    y, x = np.mgrid[:64, :96].astype(np.float32)
+    picture = 127 + 60 * np.sin(x / 3.1) * np.cos(y / 4.3) + 50 * np.sin((x + y) / 7.7)
+    root = flow_trees.sintel(tmp_path / "s", {"shift": [1, 2]}, flow_trees.constant((64, 80), 6, 0))
+    training = root / "training"
+    for number, left in ((1, 6), (2, 0)):
+        crop = picture[:, left : left + 80].astype(np.uint8)
+        flow_trees.write_picture(training / f"clean/shift/frame_{number:04d}.png", crop)
+    hidden = np.zeros((64, 80), np.uint8)
+    hidden[:, -6:] = 255
+    flow_trees.write_picture(training / "occlusions/shift/frame_0001.png", hidden)
+    words = ("--data", f"sintel-clean:{root}", "--protocol", "uflow-sintel")
+    found = evaluated("tvnet", *words, "--device", "cpu", target=tmp_path / "r.json")
+    assert found["metrics"]["occl_f_max"] > 0.7
+    assert 0 <= found["metrics"]["best_occl_thresh"] < 1
+    assert found["zero_flow"]["occl_f_max"] is None
+    assert found["settings"]["occlusion"] == "wang"
+    zero = evaluated("zero", *words, target=tmp_path / "z.json")
+    assert zero["metrics"]["occl_f_max"] is None
+
+
 def test_files_give_the_same_numbers_as_the_data_set(tmp_path):
     rng = np.random.default_rng(0)
     occ = rng.random(SIZE) < 0.7

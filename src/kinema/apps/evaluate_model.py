@@ -15,10 +15,11 @@ import numpy as np
 from kinema.apps.evaluate_config import EvaluateConfig
 from kinema.apps.used_weights import used_weights
 from kinema.data import FlowDataset
+from kinema.data.sample import FlowTruth
 from kinema.errors import InputError, UsageError
 from kinema.evaluation.flow_scoring import score_flow
 from kinema.evaluation.processes import Processes
-from kinema.evaluation.records import FlowProtocol
+from kinema.evaluation.records import FlowProtocol, OcclusionEstimate
 from kinema.evaluation.scoring import Scorer
 
 ZERO = "zero"
@@ -26,6 +27,8 @@ ZERO = "zero"
 
 FlowFunction: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Two (H, W, 3) uint8 frames to (H, W, 2) float32 pixels."""
+
+_OCCLUSION_SHRINK = 4  # UFlow judges by flows of a quarter of the size: its thresholds are in their pixels
 
 _NUMBER = re.compile(r"(\d+)")
 
@@ -145,9 +148,32 @@ def score_pair(
         start = time.perf_counter()
         flow = model.flow(sample.image1, sample.image2)
         seconds = time.perf_counter() - start
-        scorer.add_score(sample.name, score_flow(flow, sample, protocol), seconds=seconds)
+        occluded = None
+        if protocol.occlusion != "none" and model.name != ZERO and _has_mask(sample):
+            occluded = _hidden(flow, model.flow(sample.image2, sample.image1), protocol.occlusion)
+        scorer.add_score(sample.name, score_flow(flow, sample, protocol, occluded=occluded), seconds=seconds)
 
     return score
+
+
+def _has_mask(truth: FlowTruth) -> bool:
+    return truth.occluded is not None or truth.valid_noc is not None
+
+
+def _hidden(flow: np.ndarray, backward: np.ndarray, method: OcclusionEstimate) -> np.ndarray:
+    """(H, W), 0 to 1: what the flows of both directions say is hidden."""
+    import torch
+
+    from kinema.ops.occlusion import estimate_occlusion
+    from kinema.ops.resize import resize_flow, resize_image
+
+    size_hw = (flow.shape[0], flow.shape[1])
+    small_hw = (max(size_hw[0] // _OCCLUSION_SHRINK, 1), max(size_hw[1] // _OCCLUSION_SHRINK, 1))
+    both = torch.from_numpy(np.stack((flow, backward))).float().movedim(-1, 1)
+    small = resize_flow(both, small_hw)
+    hidden = estimate_occlusion(small[:1], small[1:], method=method)
+    enlarged: np.ndarray = resize_image(hidden, size_hw, antialias=False)[0, 0].numpy()
+    return enlarged
 
 
 def _own_device(name: str, processes: Processes) -> str:

@@ -107,10 +107,14 @@ def _print_compared(console: Console, results: Sequence[EvaluationResult]) -> No
     from rich import box
     from rich.table import Table
 
+    from kinema.evaluation.occlusion_metrics import OCCLUSION_METRICS
+
     first = results[0]
     console.print(f"\n{len(results)} checkpoints on {first.data}", markup=False, soft_wrap=True)
     console.print(_summary(first, timed=False), markup=False, soft_wrap=True)
-    shown = first.protocol.metrics[:_SHOWN]
+    # Of the others the larger is the better, or neither.
+    errors = [name for name in first.protocol.metrics if name not in OCCLUSION_METRICS]
+    shown = errors[:_SHOWN]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("checkpoint", no_wrap=True)
     for metric in shown:

@@ -182,7 +182,7 @@ def flow_tallies(predicted: np.ndarray, truth: FlowTruth, *, metrics: Iterable[s
     Args:
         predicted: (H, W, 2) pixels, x right and y down, of the truth's size.
         truth: the true flow.
-        metrics: names in `FLOW_METRICS`.
+        metrics: names in `FLOW_METRICS`; others are left out.
 
     Returns:
         Sum and count per metric; those that the truth has no mask for are left out. A prediction that is not
@@ -197,6 +197,8 @@ def flow_tallies(predicted: np.ndarray, truth: FlowTruth, *, metrics: Iterable[s
     # NaN and infinity are dealt with below, not warned about.
     with np.errstate(invalid="ignore", over="ignore"):
         for name in metrics:
+            if name not in FLOW_METRICS:  # of hidden points, which a flow alone does not tell
+                continue
             region = FLOW_METRICS[name].region(errors)
             if region is not None:
                 tallies[name] = _tally(FLOW_METRICS[name].values(errors)[region], errors.endpoint[region])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kinema.evaluation.records import FlowProtocol
 
 _RATES = ("out_1px", "out_3px", "out_5px")
+_OCCLUSION = ("occl_f_max", "best_occl_thresh")
 _SPEEDS = ("epe_s0_10", "epe_s10_40", "epe_s40plus")
 _SINTEL = (
     "epe",
@@ -95,16 +96,25 @@ FLOW_PROTOCOLS = (
         name="uflow-sintel",
         title="Sintel training scenes as UFlow scores them, mean of the frames",
         averaging="per-image",
-        metrics=("epe", "fl_all"),
+        metrics=("epe", "fl_all", *_OCCLUSION),
         data="sintel",
+        occlusion="wang",
     ),
     FlowProtocol(
         name="uflow-kitti15",
         title="KITTI 2015 training pairs as UFlow scores them, mean of the images, EPE at most 50",
         averaging="per-image",
-        metrics=("epe", "epe_noc", "fl_all", "fl_noc"),
+        metrics=("epe", "epe_noc", "fl_all", "fl_noc", *_OCCLUSION),
         data="kitti2015",
         largest_epe=50.0,
+        occlusion="brox",
+    ),
+    FlowProtocol(
+        name="occlusion",
+        title="any pairs with masks of hidden points: flow, and how well such points are found",
+        averaging="per-image",
+        metrics=("epe", "epe_nonoccluded", "epe_occluded", "fl_all", *_OCCLUSION),
+        occlusion="wang",
     ),
     FlowProtocol(
         name="geonet-kitti15",

@@ -9,17 +9,25 @@ import numpy as np
 from kinema.data.sample import FlowTruth
 from kinema.evaluation.accumulators import Tally
 from kinema.evaluation.flow_metrics import flow_tallies, nonfinite_pixels
+from kinema.evaluation.occlusion_metrics import occlusion_tallies
 from kinema.evaluation.records import FlowProtocol, Rounding
 from kinema.evaluation.scoring import ItemScore, Scorer
 
 
-def score_flow(predicted: np.ndarray, truth: FlowTruth, protocol: FlowProtocol) -> ItemScore:
+def score_flow(
+    predicted: np.ndarray,
+    truth: FlowTruth,
+    protocol: FlowProtocol,
+    *,
+    occluded: np.ndarray | None = None,
+) -> ItemScore:
     """Score one predicted flow, and zero flow on the same truth.
 
     Args:
         predicted: (H, W, 2) pixels, of the truth's size.
         truth: the true flow.
         protocol: how to score.
+        occluded: (H, W), 0 to 1, the estimate of what is hidden; None without.
 
     Returns:
         Sums and counts, and at how many pixels with truth the prediction is not a number.
@@ -31,7 +39,10 @@ def score_flow(predicted: np.ndarray, truth: FlowTruth, protocol: FlowProtocol) 
     rounded = round_prediction(predicted, protocol.rounding)
     tallies = flow_tallies(rounded, truth, metrics=protocol.metrics)
     zero = flow_tallies(np.zeros_like(truth.flow), truth, metrics=protocol.metrics)
-    return ItemScore(_divided(tallies, truth, protocol), _divided(zero, truth, protocol), bad)
+    found = dict(_divided(tallies, truth, protocol))
+    if protocol.occlusion != "none":
+        found |= occlusion_tallies(occluded, truth)
+    return ItemScore(found, _divided(zero, truth, protocol), bad)
 
 
 class FlowScorer(Scorer):
@@ -45,18 +56,27 @@ class FlowScorer(Scorer):
         super().__init__(protocol)
         self._flow_protocol = protocol
 
-    def add(self, predicted: np.ndarray, truth: FlowTruth, *, seconds: float | None = None) -> None:
+    def add(
+        self,
+        predicted: np.ndarray,
+        truth: FlowTruth,
+        *,
+        occluded: np.ndarray | None = None,
+        seconds: float | None = None,
+    ) -> None:
         """Score one pair.
 
         Args:
             predicted: (H, W, 2) pixels, of the truth's size.
             truth: its name must be unique in this evaluation.
+            occluded: see `score_flow`.
             seconds: time of the model.
 
         Raises:
             InputError: when the sizes differ.
         """
-        self.add_score(truth.name, score_flow(predicted, truth, self._flow_protocol), seconds=seconds)
+        score = score_flow(predicted, truth, self._flow_protocol, occluded=occluded)
+        self.add_score(truth.name, score, seconds=seconds)
 
 
 def round_prediction(flow: np.ndarray, rounding: Rounding) -> np.ndarray:

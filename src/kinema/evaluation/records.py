@@ -17,6 +17,9 @@ Rounding = Literal["none", "kitti-png"]
 Crop = Literal["none", "garg", "eigen"]
 """Which part of a picture counts: all of it, that of Garg et al. (2016), or that of Eigen et al. (2014)."""
 
+OcclusionEstimate = Literal["none", "wang", "brox"]
+"""How hidden points are estimated from the flows of both directions: see `kinema.ops.occlusion`."""
+
 Alignment = Literal["none", "se3", "sim3"]
 """How a trajectory is laid onto the true one: not at all, turned and moved, or also scaled."""
 
@@ -89,6 +92,8 @@ class FlowProtocol(Protocol):
         divisor: a sum of errors is divided by the number of scored pixels; ``all`` divides by the pixels of
             the whole image, known or not, as tfoptflow does.
         largest_epe: averages of `epe` above it are reported as this, px, as UFlow does; None for no limit.
+        occlusion: how hidden points are estimated, on flows of a quarter of the size as in UFlow; ``none``
+            where they are not scored.
     """
 
     task = "flow"
@@ -100,6 +105,7 @@ class FlowProtocol(Protocol):
     resolution: Literal["truth"] = "truth"
     divisor: Literal["scored", "all"] = "scored"
     largest_epe: float | None = None
+    occlusion: OcclusionEstimate = "none"
 
 
 _SEVEN = ("abs_rel", "sq_rel", "rmse", "rmse_log", "a1", "a2", "a3")

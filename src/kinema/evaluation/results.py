@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from kinema.evaluation.depth_metrics import DEPTH_METRICS
 from kinema.evaluation.flow_metrics import FLOW_METRICS
 from kinema.evaluation.image_metrics import IMAGE_METRICS
+from kinema.evaluation.occlusion_metrics import OCCLUSION_METRICS
 from kinema.evaluation.pose_scoring import POSE_METRICS
 from kinema.evaluation.records import Fact, Protocol
 from kinema.evaluation.scoring import ItemResult, Metrics
@@ -77,7 +78,7 @@ def fact_of(protocol: Protocol, metric: str) -> Fact:
         Unit and meaning.
     """
     flow = {name: Fact(known.unit, known.meaning) for name, known in FLOW_METRICS.items()}
-    facts = {**flow, **DEPTH_METRICS, **POSE_METRICS, **IMAGE_METRICS}
+    facts = {**flow, **OCCLUSION_METRICS, **DEPTH_METRICS, **POSE_METRICS, **IMAGE_METRICS}
     if metric in facts:
         return facts[metric]
     for name in protocol.both:

@@ -8,6 +8,7 @@ from typing import TypedDict
 
 from kinema.errors import InputError
 from kinema.evaluation.accumulators import Accumulator, State, Tally
+from kinema.evaluation.occlusion_metrics import pooled_occlusion
 from kinema.evaluation.records import FlowProtocol, Protocol
 
 Metrics = dict[str, float | None]
@@ -211,7 +212,11 @@ class Scorer:
         return tuple(
             ItemResult(
                 name,
-                {metric: t.total / t.count if t.count else None for metric, t in tallies.items()},
+                {
+                    metric: t.total / t.count if t.count else None
+                    for metric, t in tallies.items()
+                    if metric in self.protocol.metrics
+                },
                 self._seconds.get(name),
             )
             for name, tallies in self._predicted.images()
@@ -230,6 +235,8 @@ class Scorer:
             for name, value in averages.items():
                 if name.startswith("epe") and value is not None:
                     averages[name] = min(value, limit)
+        if isinstance(protocol, FlowProtocol) and protocol.occlusion != "none":
+            averages.update(pooled_occlusion(scores))
         return averages
 
 
