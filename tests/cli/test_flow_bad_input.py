@@ -177,7 +177,7 @@ def test_an_input_is_never_replaced(kinema: Command, tmp_path: Path, pair: tuple
         (("--tile", -5), ("--tile", "at least 64")),
         (("--tile", "big"), ("--tile", "whole number")),
         (("--model", "tvnet", "--preset", "corected"), ("did you mean corrected",)),
-        (("--model", "tvnet", "--weights", "w.safetensors"), ("tvnet has no weights", "--weights")),
+        (("--model", "tvnet", "--weights", "w.safetensors"), ("w.safetensors", "no such file")),
         (("--model", "tvnet", "--precision", "bf16"), ("--precision bf16", "fp32 only")),
         (("--warps", 3), ("--warps is no setting of pwcnet", "add --model tvnet")),
         (("--warm-start",), ("--warm-start: pwcnet cannot start", "add --model tvnet")),

@@ -92,7 +92,7 @@ def test_what_is_too_long_is_called_back_and_nothing_else_is() -> None:
     assert first.grad.flatten().tolist() == [0, -0.125, 0, 0.125]
     assert not second.grad.any()
     assert offset_excess((), limit=10.0).item() == 0
-    with pytest.raises(UsageError, match="limit of offsets is 0.0"):
+    with pytest.raises(UsageError, match=r"limit of offsets is 0\.0"):
         offset_excess((first,), limit=0.0)
 
 

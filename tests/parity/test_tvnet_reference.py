@@ -102,7 +102,8 @@ def test_executed_graph_gradients(fixtures: Path, graph: str, objective: str) ->
     expected_start = np.stack([data[f"{scope}{coarsest}/u{i}:0"][..., 0] for i in (1, 2)], 1)
     assert relative_l2(start.grad.numpy(), expected_start) < 5e-4
     ours, theirs = [], []
-    for (level, warp, n), ours_n in walk(model.kernels.grad):
+    shape = model.scales, model.warps, model.iterations, 8, 2
+    for (level, warp, n), ours_n in walk(model.kernels.taps.grad.view(shape)):
         for kernel, name in enumerate(ORIGINAL_NAMES):
             key = f"{scope}{level}/warping{warp}/iter{n}/{name}/kernel:0"
             if key in data:

@@ -66,7 +66,8 @@ def load(
     Args:
         name: one of `list_models()`.
         weights: a file of weights (`.safetensors`), or a hosted one, `hf:OWNER/NAME[/FILE][@REVISION]`; None
-            for those that come with kinema; `random` for a model as it is before training, to measure speed.
+            for those that come with kinema, or, of a model that works untrained, for none where none come;
+            `random` for a model as it is before training.
             The file's metadata may name `model`, `preset` and `options` (a JSON object): they are used where
             nothing else is asked for.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, ...
@@ -93,7 +94,7 @@ def load(
     check_options(card, options or {})
     if refine == "auto":
         refine = card.refinement if weights is None else "none"
-    if refine != "none" and not card.has_weights:
+    if refine != "none" and card.works_untrained:
         raise UsageError(f"--refine {refine}: {card.name} is such a method itself; leave it out")
     refinement = None if refine == "none" else build_refinement(refine)
     stored = _stored_weights(card, weights, preset)
@@ -161,6 +162,8 @@ def _stored_weights(card: ModelCard, weights: str | Path | None, preset: str | N
     if str(weights) == RANDOM:
         return None
     path = _weights_file(card, weights, preset or card.default_preset)
+    if path is None:
+        return None
     tensors, metadata = load_tensors(path)
     if metadata.get("model", card.name) != card.name:
         raise InputError(f"{path} holds weights of {metadata['model']}, not of {card.name}")
@@ -168,11 +171,11 @@ def _stored_weights(card: ModelCard, weights: str | Path | None, preset: str | N
     return _StoredWeights(path, tensors, stored.preset, stored.options)
 
 
-def _weights_file(card: ModelCard, weights: str | Path | None, preset: str) -> Path:
-    """The file that was named, that is hosted under this name, or that comes with kinema."""
+def _weights_file(card: ModelCard, weights: str | Path | None, preset: str) -> Path | None:
+    """The file that was named, that is hosted under this name, or that comes with kinema; None for none."""
     if weights is None:
         bundled = find_bundled(card.name, preset)
-        if bundled is None:
+        if bundled is None and not card.works_untrained:
             raise UsageError(_no_bundled(card, preset))
         return bundled
     if str(weights).startswith(PREFIX):

@@ -15,72 +15,69 @@ primal-dual iterations. It is useful before anything is trained. Two presets:
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import get_args
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from kinema.errors import InputError, UsageError
-from kinema.ops.resize import resize_flow, resize_image
+from kinema.models.tvnet_frames import TVNetFrames
+from kinema.models.tvnet_parameters import (
+    LearnedConstants,
+    LearnedKernels,
+    LearnedStart,
+    Place,
+    completed,
+    learned_levels,
+)
+from kinema.models.tvnet_settings import (
+    MIN_SIDE,
+    PRESETS,
+    Biases,
+    ChannelOrder,
+    Constants,
+    KernelNorm,
+    Kernels,
+    Learned,
+    Preset,
+    Start,
+    check_choice,
+    check_numbers,
+    level_sizes,
+)
+from kinema.ops.resize import resize_flow
 from kinema.ops.variational import (
     DataTerm,
+    Unrolling,
     central_gradient,
     data_residual,
     linearise,
     linearise_at,
     median_filter,
     tvl1_iterations,
-    tvl1_iterations_reference,
 )
 from kinema.ops.warp import backward_warp
 from kinema.outputs import FlowOutput
 
-Preset = Literal["corrected", "reference"]
-ChannelOrder = Literal["bgr", "rgb"]
-Kernels = Literal["fixed", "per_iteration"]
-
-MIN_SIDE = 3
-COARSEST_SIDE = 16
 STOP_INTERVAL = 10  # iterations between two looks at the early stop
-
-# Pixel-integrated Gaussian of sigma 0.8 on 5x5 pixels, as the six rounded constants of the published code.
-_A, _B, _C, _D, _E, _F = 0.219833, 0.110656, 0.0557, 0.01386, 0.006976, 0.000874
-_SMOOTHING = (
-    (_F, _E, _D, _E, _F),
-    (_E, _C, _B, _C, _E),
-    (_D, _B, _A, _B, _D),
-    (_E, _C, _B, _C, _E),
-    (_F, _E, _D, _E, _F),
-)
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The numbers of a preset.
+class _Solver:
+    """The learned parts at the values of one forward pass: computed once, used at every warp.
 
     Attributes:
-        scales: pyramid levels at most; None for as many as leave `COARSEST_SIDE` pixels.
-        warps: linearisations per level.
-        iterations: primal-dual iterations per warp.
-        median: side of the median window after each warp; 1 for none.
-        epsilon: squared grey-level gradient that counts as zero.
+        constants: rows of (tau, lambda, theta): numbers, or tensors while gradients are recorded.
+        kernels: (rows, 8, 2); None for (-1, 1).
+        biases: (rows, 8); None for none.
     """
 
-    scales: int | None
-    warps: int
-    iterations: int
-    median: int
-    epsilon: float = 1e-12
-
-
-PRESETS: dict[str, Settings] = {
-    "corrected": Settings(scales=None, warps=5, iterations=50, median=5),
-    "reference": Settings(scales=5, warps=5, iterations=50, median=1),
-}
+    constants: Sequence[Sequence[float | Tensor]]
+    kernels: Tensor | None = None
+    biases: Tensor | None = None
 
 
 class TVNet(nn.Module):
@@ -98,18 +95,33 @@ class TVNet(nn.Module):
         median: odd side of the median window after each warp (None: the preset's; 1: none).
         stop_below: end the iterations of a warp when the mean change per iteration falls below this many
             pixels (root mean square over the sample); 0 runs them all. Ignored while gradients are recorded.
-        kernels: ``per_iteration`` makes the 2-tap difference kernels parameters, (scales, warps, iterations,
-            8, 2), as the published network does; it needs an explicit number of scales.
+        constants: whether ``tau``, ``lbda`` and ``theta`` are learned, from the numbers given: see
+            `kinema.models.tvnet_settings.Learned`, as for the four that follow.
+        kernels: whether the 2-tap difference kernels are; ``per_iteration``, as published, needs an explicit
+            number of scales.
+        kernel_norm: whether learned kernels are kept stable (None: the preset's).
+        biases: whether learned kernels have biases.
+        start: whether the flow that the coarsest level starts from is.
+        map_height: of a learned ``map`` of starting flow, in pixels of its own; it is resized to the coarsest
+            level, whatever that is.
+        map_width: of the same.
         channel_order: of the ``reference`` preset: ``bgr`` weighs channels as the published code does on
             images read in BGR order, which is the right luminance; ``rgb`` is what results when it is fed
             RGB.
+
+    Attributes:
+        unrolling: how gradients go back through the iterations of a warp; it changes no flow.
+        differentiates_positions: whether they also go back through the place where frame 2 is sampled, from
+            each warp to the one before, as published. What the sampled gradients of the image do there is
+            mostly noise, which grows from warp to warp; without it learning is stable. It changes no flow.
 
     Raises:
         UsageError: for a value out of range.
     """
 
-    smoothing: Tensor
-    kernels: nn.Parameter | None
+    constants: LearnedConstants | None
+    kernels: LearnedKernels | None
+    start: LearnedStart | None
 
     def __init__(
         self,
@@ -124,17 +136,18 @@ class TVNet(nn.Module):
         zoom: float = 0.5,
         median: int | None = None,
         stop_below: float = 0.0,
+        constants: Constants = "fixed",
         kernels: Kernels = "fixed",
+        kernel_norm: KernelNorm | None = None,
+        biases: Biases = "none",
+        start: Start = "none",
+        map_height: int | None = None,
+        map_width: int | None = None,
         channel_order: ChannelOrder = "bgr",
     ) -> None:
         super().__init__()
-        for name, value, known in (
-            ("preset", preset, PRESETS),
-            ("kernels", kernels, get_args(Kernels)),
-            ("channel_order", channel_order, get_args(ChannelOrder)),
-        ):
-            if value not in known:
-                raise UsageError(f"{name} {value!r} of tvnet is unknown: use {' or '.join(known)}")
+        check_choice("preset", preset, tuple(PRESETS))
+        check_choice("channel_order", channel_order, get_args(ChannelOrder))
         default = PRESETS[preset]
         self.faithful = preset == "reference"
         self.scales = default.scales if scales is None else scales
@@ -144,31 +157,52 @@ class TVNet(nn.Module):
         self.epsilon = default.epsilon
         self.tau, self.lbda, self.theta, self.zoom = tau, lbda, theta, zoom
         self.stop_below = stop_below
-        self.channel_order = channel_order
-        self._check()
-        self.register_buffer("smoothing", torch.tensor(_SMOOTHING)[None, None], persistent=False)
-        if kernels == "per_iteration":
-            if self.scales is None:
-                raise UsageError("kernels='per_iteration' needs the number of scales: pass scales=N")
-            shape = (self.scales, self.warps, self.iterations, 8, 1)
-            self.kernels = nn.Parameter(torch.tensor([-1.0, 1.0]).repeat(shape))
-        else:
-            self.register_parameter("kernels", None)
+        check_numbers(
+            counts={"scales": self.scales, "warps": self.warps, "iterations": self.iterations},
+            constants={"tau": tau, "lbda": lbda, "theta": theta},
+            zoom=zoom,
+            median=self.median,
+            stop_below=stop_below,
+        )
+        self.frames = TVNetFrames(faithful=self.faithful, channel_order=channel_order)
+        norm = default.kernel_norm if kernel_norm is None else kernel_norm
+        learned = Learned(constants=constants, kernels=kernels, kernel_norm=norm, biases=biases, start=start)
+        self._add_learned(learned, (map_height, map_width))
+        self.unrolling, self.differentiates_positions = Unrolling(), True
 
-    def _check(self) -> None:
-        for name in ("scales", "warps", "iterations"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name} must be at least 1 (got {value})")
-        for name, low, high in (("tau", 0.0, 0.25), ("lbda", 0.0, math.inf), ("theta", 0.0, math.inf)):
-            if not low < getattr(self, name) <= high:
-                raise UsageError(f"{name} must lie in ({low:g}, {high:g}] (got {getattr(self, name)})")
-        if not 0 < self.zoom < 1:
-            raise UsageError(f"zoom must lie between 0 and 1 (got {self.zoom})")
-        if self.median < 1 or self.median % 2 == 0:
-            raise UsageError(f"median must be an odd window side, 1 for none (got {self.median})")
-        if self.stop_below < 0:
-            raise UsageError(f"stop_below must not be negative (got {self.stop_below})")
+    def _add_learned(self, learned: Learned, map_hw: tuple[int | None, int | None]) -> None:
+        self.constants = self.kernels = self.start = None
+        if learned.constants != "fixed":
+            levels = learned_levels(self.scales) if learned.constants == "per_warp" else 0
+            first = self.tau, self.lbda, self.theta
+            self.constants = LearnedConstants(first, levels=levels, warps=self.warps)
+        if learned.kernels != "fixed":
+            self.kernels = LearnedKernels(
+                self._kernel_shape() if learned.kernels == "per_iteration" else None,
+                limited=learned.kernel_norm == "bounded",
+                biases=learned.biases,
+            )
+        height, width = map_hw if learned.start == "map" else (1, 1)
+        if not (height and width and height > 0 and width > 0):
+            raise UsageError("start='map' needs its size: pass map_height=H and map_width=W")
+        if learned.start != "none":
+            self.start = LearnedStart((height, width))
+
+    def _kernel_shape(self) -> tuple[int, int, int]:
+        if self.scales is None:
+            raise UsageError("kernels='per_iteration' needs the number of scales: pass scales=N")
+        return self.scales, self.warps, self.iterations
+
+    def complete_state(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Begin from a sibling that has learned less, or in another size: see `completed`.
+
+        Args:
+            tensors: the sibling's state.
+
+        Returns:
+            A state for this network; tensors that it has no place for are handed on.
+        """
+        return completed(self.state_dict(), tensors)
 
     def forward(
         self,
@@ -183,7 +217,8 @@ class TVNet(nn.Module):
         Args:
             image1: (B, 3, H, W) RGB in [0, 1]; H, W >= 3.
             image2: (B, 3, H, W) RGB in [0, 1].
-            initial_flow: where the coarsest level starts; any size, in pixels of its own grid; None for zero.
+            initial_flow: where the coarsest level starts; any size, in pixels of its own grid; None for what
+                was learned, or zero.
             grey_range: darkest and lightest grey level that are stretched to 0..255, per sample; None takes
                 those of the two frames. Parts of a larger frame need the range of the whole: see the method.
 
@@ -197,13 +232,13 @@ class TVNet(nn.Module):
         h, w = image1.shape[-2:]
         if min(h, w) < MIN_SIDE:
             raise InputError(f"images of {h}x{w} pixels are too small: tvnet needs at least 3x3")
-        first, second = self._prepare(image1, image2, grey_range)
-        sizes = self.level_sizes((h, w))
-        flow = self._start(first, initial_flow, sizes[-1])
+        first, second = self.frames(image1, image2, grey_range)
+        sizes, solver = self.level_sizes((h, w)), self._solver()
+        flow = self._first_flow(first, initial_flow, sizes[-1])
         residual = first
         for level in range(len(sizes) - 1, -1, -1):
-            frames = (self._resample(first, sizes[level]), self._resample(second, sizes[level]))
-            flow, residual = self._solve_level(frames[0], frames[1], flow, level)
+            one, two = (self.frames.resample(frame, sizes[level]) for frame in (first, second))
+            flow, residual = self._solve_level(one, two, flow, level, solver)
             if level:
                 flow = self._to_finer(flow, sizes[level - 1])
         return FlowOutput(flow=flow, residual=residual)
@@ -233,15 +268,7 @@ class TVNet(nn.Module):
 
     def level_sizes(self, size_hw: tuple[int, int]) -> list[tuple[int, int]]:
         """Sizes (h, w) of the pyramid's levels, finest first."""
-        h, w = size_hw
-        shrink = math.log(1 / self.zoom)
-        if self.faithful:
-            count = math.floor(1 + math.log(math.hypot(h, w) / 4) / shrink)
-        else:
-            count = math.floor(1 + math.log(max(1.0, min(h, w) / COARSEST_SIDE)) / shrink + 1e-9)
-        count = max(1, count if self.scales is None else min(count, self.scales))
-        ratios = [self.zoom**s for s in range(count)]
-        return [(max(1, int(h * r + 0.5)), max(1, int(w * r + 0.5))) for r in ratios]
+        return level_sizes(size_hw, scales=self.scales, zoom=self.zoom, faithful=self.faithful)
 
     def grey_range(
         self, image1: Float[Tensor, "b 3 h w"], image2: Float[Tensor, "b 3 h w"]
@@ -255,69 +282,52 @@ class TVNet(nn.Module):
         Returns:
             (B, 2) in 0..255, the `grey_range` of `forward`.
         """
-        frames = torch.stack([self._grey(image1), self._grey(image2)], 1).flatten(1)
-        return torch.stack([frames.amin(1), frames.amax(1)], 1)
+        found: Tensor = self.frames.grey_range(image1, image2)
+        return found
 
-    def _prepare(
-        self, image1: Tensor, image2: Tensor, grey_range: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Grey levels, jointly stretched to 0..255 per sample, and lightly smoothed."""
-        frames = torch.stack([self._grey(image1), self._grey(image2)], 1)
-        limits = self.grey_range(image1, image2) if grey_range is None else grey_range
-        low, high = limits.to(frames)[:, :, None, None, None, None].unbind(1)
-        spread = torch.where(high > low, high - low, torch.full_like(high, 255.0))
-        frames = torch.where(high > low, 255 * (frames - low) / spread, frames)
-        first, second = frames.unbind(1)
-        return self._smooth(first), self._smooth(second)
+    def _solver(self) -> _Solver:
+        """The learned parts, as they are now."""
+        rows: Sequence[Sequence[float | Tensor]] = [(self.tau, self.lbda, self.theta)]
+        if self.constants is not None:
+            values = self.constants()
+            # Numbers where no gradient is asked for: the fused loops take them as they are.
+            rows = [row.unbind() for row in values] if values.requires_grad else values.tolist()
+        if self.kernels is None:
+            return _Solver(rows)
+        return _Solver(rows, *self.kernels())
 
-    def _grey(self, image: Tensor) -> Tensor:
-        """(B, 1, H, W) luminance in 0..255; the reference has integers, which stop gradients to the image."""
-        red, green, blue = (255 * image[:, c : c + 1] for c in range(3))
-        if not self.faithful:
-            return 0.299 * red + 0.587 * green + 0.114 * blue
-        if self.channel_order == "rgb":
-            red, blue = blue, red
-        return (0.114 * blue.round() + 0.587 * green.round() + 0.299 * red.round()).floor()
-
-    def _smooth(self, image: Tensor) -> Tensor:
-        kernel = self.smoothing.to(image.dtype)
-        if self.faithful:
-            return F.conv2d(image, kernel, padding=2)
-        return F.conv2d(F.pad(image, (2, 2, 2, 2), mode="replicate"), kernel / kernel.sum())
-
-    def _start(self, first: Tensor, initial_flow: Tensor | None, size_hw: tuple[int, int]) -> Tensor:
+    def _first_flow(self, first: Tensor, initial_flow: Tensor | None, size_hw: tuple[int, int]) -> Tensor:
         batch = first.shape[0]
-        if initial_flow is None:
-            return first.new_zeros((batch, 2, *size_hw))
-        flow = initial_flow.to(first).expand(batch, -1, -1, -1)
-        return resize_flow(flow, size_hw)
-
-    def _resample(self, image: Tensor, size_hw: tuple[int, int]) -> Tensor:
-        """A pyramid level, always made from the full-size frame."""
-        if image.shape[-2:] == size_hw:
-            return image
-        if self.faithful:
-            return resize_image(image, size_hw, antialias=False, sampling="corner_aligned")
-        return resize_image(image, size_hw, antialias=True)
+        if initial_flow is not None:
+            return resize_flow(initial_flow.to(first).expand(batch, -1, -1, -1), size_hw)
+        if self.start is not None:
+            learned: Tensor = self.start(size_hw)
+            return learned.to(first).expand(batch, -1, -1, -1)
+        return first.new_zeros((batch, 2, *size_hw))
 
     def _to_finer(self, flow: Tensor, size_hw: tuple[int, int]) -> Tensor:
         if self.faithful:
             return resize_flow(flow, size_hw, sampling="corner_aligned", factor=1 / self.zoom)
         return resize_flow(flow, size_hw)
 
-    def _solve_level(self, first: Tensor, second: Tensor, flow: Tensor, level: int) -> tuple[Tensor, Tensor]:
+    def _solve_level(
+        self, first: Tensor, second: Tensor, flow: Tensor, level: int, solver: _Solver
+    ) -> tuple[Tensor, Tensor]:
         """All warps of one level; the dual variable lives on from warp to warp."""
         b, _, h, w = first.shape
         dual = first.new_zeros((b, 4, h, w))
         gradient = central_gradient(second)
         residual = first
         for warp in range(self.warps):
-            data = self._linearise(first, second, gradient, flow)
+            around = flow if self.differentiates_positions else flow.detach()
+            data = self._linearise(first, second, gradient, around)
             last = level == 0 and warp == self.warps - 1
-            flow, dual = self._iterate(flow, dual, data, self.iterations - last, (level, warp, 0))
+            place = Place(level, warp, 0, self.iterations - last)
+            flow, dual = self._iterate(flow, dual, data, place, solver)
             if last:
                 residual = data_residual(data, flow, epsilon=self.epsilon)
-                flow, dual = self._iterate(flow, dual, data, 1, (level, warp, self.iterations - 1))
+                place = Place(level, warp, self.iterations - 1, 1)
+                flow, dual = self._iterate(flow, dual, data, place, solver)
             flow = median_filter(flow, self.median)
         return flow, residual
 
@@ -328,26 +338,59 @@ class TVNet(nn.Module):
         return linearise(warped[:, :1], warped[:, 1:], flow, first)
 
     def _iterate(
-        self, flow: Tensor, dual: Tensor, data: DataTerm, count: int, position: tuple[int, int, int]
+        self, flow: Tensor, dual: Tensor, data: DataTerm, place: Place, solver: _Solver
     ) -> tuple[Tensor, Tensor]:
-        """``count`` iterations from (level, warp, iteration) on, by the path that the settings allow."""
-        settings = {"tau": self.tau, "lbda": self.lbda, "theta": self.theta, "epsilon": self.epsilon}
-        if self.kernels is not None:
-            level, warp, start = position
-            kernels = self.kernels[level, warp, start : start + count]
-            return tvl1_iterations_reference(flow, dual, data, iterations=count, kernels=kernels, **settings)
-        if self.stop_below == 0 or (torch.is_grad_enabled() and flow.requires_grad):
-            return tvl1_iterations(flow, dual, data, iterations=count, **settings)
-        return self._iterate_until_still(flow, dual, data, count, settings)
+        """Some iterations of one warp, by the path that the settings allow."""
+        recorded = torch.is_grad_enabled() and any(
+            tensor.requires_grad for tensor in (flow, *data, *self.parameters())
+        )
+        if self.stop_below == 0 or recorded:
+            return self._run(flow, dual, data, place, solver)
+        return self._iterate_until_still(flow, dual, data, place, solver)
+
+    def _run(
+        self, flow: Tensor, dual: Tensor, data: DataTerm, place: Place, solver: _Solver
+    ) -> tuple[Tensor, Tensor]:
+        row = self.constants.row(place.level, place.warp) if self.constants is not None else 0
+        tau, lbda, theta = solver.constants[row]
+        kernels, biases = solver.kernels, solver.biases
+        if self.kernels is not None and kernels is not None:
+            rows = self.kernels.rows(place)
+            kernels = kernels[rows] if self.kernels.shape else kernels[0]
+            biases = None if biases is None else biases[rows] if self.kernels.shape else biases[0]
+        return tvl1_iterations(
+            flow,
+            dual,
+            data,
+            iterations=place.length,
+            tau=tau,
+            lbda=lbda,
+            theta=theta,
+            epsilon=self.epsilon,
+            kernels=kernels,
+            biases=biases,
+            unrolling=self._unrolling_at(place),
+        )
+
+    def _unrolling_at(self, place: Place) -> Unrolling:
+        """Of a part of a warp's iterations: a truncated gradient sees those at the warp's end."""
+        unrolling = self.unrolling
+        if unrolling.mode == "implicit" and unrolling.steps is None:
+            return replace(unrolling, steps=self.iterations)
+        if unrolling.mode != "truncated" or unrolling.steps is None:
+            return unrolling
+        after = self.iterations - place.begin - place.length
+        return replace(unrolling, steps=min(place.length, max(0, unrolling.steps - after)))
 
     def _iterate_until_still(
-        self, flow: Tensor, dual: Tensor, data: DataTerm, count: int, settings: dict[str, float]
+        self, flow: Tensor, dual: Tensor, data: DataTerm, place: Place, solver: _Solver
     ) -> tuple[Tensor, Tensor]:
         """Blocks of iterations until every sample has settled; a settled one stays: batches do not mix."""
         moving = torch.ones_like(flow[:, :1, :1, :1], dtype=torch.bool)
-        for start in range(0, count, STOP_INTERVAL):
-            n = min(STOP_INTERVAL, count - start)
-            new_flow, new_dual = tvl1_iterations(flow, dual, data, iterations=n, **settings)
+        for start in range(0, place.length, STOP_INTERVAL):
+            n = min(STOP_INTERVAL, place.length - start)
+            part = place._replace(begin=place.begin + start, length=n)
+            new_flow, new_dual = self._run(flow, dual, data, part, solver)
             change = (new_flow - flow).square().sum(1, keepdim=True).mean((2, 3), keepdim=True).sqrt() / n
             flow, dual = torch.where(moving, new_flow, flow), torch.where(moving, new_dual, dual)
             moving = moving & (change >= self.stop_below)
