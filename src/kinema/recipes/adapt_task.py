@@ -22,6 +22,7 @@ from kinema.engine.contracts import Batch, Term
 from kinema.losses.unsupervised_flow import UnsupervisedFlowSettings, unsupervised_flow_losses
 from kinema.outputs import TwoWayFlow
 from kinema.recipes.adapt_validation import AdaptValidation
+from kinema.recipes.measured import Measured
 from kinema.recipes.unlabelled_task import TwoWayNetwork
 
 _KNOWN = 6  # stream of random numbers
@@ -127,7 +128,7 @@ class Patience:
 
 
 @dataclass(frozen=True)
-class AdaptTask:
+class AdaptTask(Measured):
     """A flow network that learns from footage.
 
     Attributes:
@@ -145,11 +146,6 @@ class AdaptTask:
     known_weight: float
     validation: AdaptValidation
     patience: Patience
-
-    @property
-    def metric(self) -> str:
-        """See `kinema.engine.contracts.Task.metric`."""
-        return self.validation.metric
 
     def losses(self, network: nn.Module, batch: Batch, *, step: int) -> dict[str, Term]:
         """See `kinema.engine.contracts.Task.losses`."""
@@ -172,10 +168,6 @@ class AdaptTask:
         terms = self.validation.measure(network, rank=rank, world=world)
         self.patience.reserve = 1.2 * (time.monotonic() - began)
         return terms
-
-    def pictures(self, network: nn.Module) -> Mapping[str, np.ndarray]:
-        """See `kinema.engine.contracts.Draws.pictures`."""
-        return self.validation.pictures(network)
 
     def ending(self, _step: int, metrics: Mapping[str, float]) -> str:
         """See `kinema.engine.contracts.EndsEarly.ending`."""

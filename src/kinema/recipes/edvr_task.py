@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +12,7 @@ from kinema.engine.contracts import Batch, BatchSource, Term
 from kinema.losses.restoration import Penalty, offset_excess, restoration_loss
 from kinema.models.edvr import EDVR, EdvrOutput
 from kinema.recipes.edvr_validation import RestoredValidation
+from kinema.recipes.measured import Measured
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class EdvrObjective:
 
 
 @dataclass(frozen=True)
-class EdvrTask:
+class EdvrTask(Measured):
     """EDVR on windows of degraded frames.
 
     Attributes:
@@ -99,14 +98,6 @@ class EdvrTask:
     def counts(self, batch: Batch, *, step: int) -> dict[str, Tensor]:
         """See `kinema.engine.contracts.CountsAhead.counts`."""
         return self.objective.counts(batch["sharp"])
-
-    def validate(self, network: nn.Module, *, rank: int, world: int) -> dict[str, Term]:
-        """See `kinema.engine.contracts.Task.validate`."""
-        return self.validation.measure(network, rank=rank, world=world)
-
-    def pictures(self, network: nn.Module) -> Mapping[str, np.ndarray]:
-        """See `kinema.engine.contracts.Draws.pictures`."""
-        return self.validation.pictures(network)
 
 
 def unit(frames: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from kinema.engine.contracts import Batch, BatchSource, Term
 from kinema.errors import UsageError
 from kinema.models.pwcnet import PWCNet
 from kinema.recipes.crops import CropShare
+from kinema.recipes.measured import Measured, Validation
 from kinema.recipes.pwcnet_objective import Objective
 from kinema.viz import flow_prediction
 
@@ -161,22 +161,8 @@ def as_pairs(rendered: RenderedBatch) -> FlowPairs:
     )
 
 
-class Validation(Protocol):
-    """What a run is measured on while it trains."""
-
-    @property
-    def metric(self) -> str:
-        """Which of its metrics chooses the best weights."""
-
-    def measure(self, network: nn.Module, *, rank: int, world: int) -> dict[str, Term]:
-        """See `kinema.engine.contracts.Task.validate`."""
-
-    def pictures(self, network: nn.Module) -> Mapping[str, np.ndarray]:
-        """See `kinema.engine.contracts.Draws.pictures`."""
-
-
 @dataclass(frozen=True)
-class PwcnetTask:
+class PwcnetTask(Measured):
     """PWC-Net on pairs with true flow.
 
     Attributes:
@@ -191,11 +177,6 @@ class PwcnetTask:
     objective: Objective
     validation: Validation
 
-    @property
-    def metric(self) -> str:
-        """See `kinema.engine.contracts.Task.metric`."""
-        return self.validation.metric
-
     def losses(self, network: nn.Module, batch: Batch, *, step: int) -> dict[str, Term]:
         """See `kinema.engine.contracts.Task.losses`."""
         output = network(batch["image1"], batch["image2"])
@@ -204,14 +185,6 @@ class PwcnetTask:
     def counts(self, batch: Batch, *, step: int) -> dict[str, Tensor]:
         """See `kinema.engine.contracts.CountsAhead.counts`."""
         return self.objective.counts(batch, settings=self.network.settings, step=step)
-
-    def validate(self, network: nn.Module, *, rank: int, world: int) -> dict[str, Term]:
-        """See `kinema.engine.contracts.Task.validate`."""
-        return self.validation.measure(network, rank=rank, world=world)
-
-    def pictures(self, network: nn.Module) -> Mapping[str, np.ndarray]:
-        """See `kinema.engine.contracts.Draws.pictures`."""
-        return self.validation.pictures(network)
 
 
 @dataclass(frozen=True)

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator
 from tyro.conf import arg
 
 from kinema.data.spec import parse_spec
-from kinema.errors import UsageError
 from kinema.recipes.crops import CropShare, crop_size
-from kinema.recipes.labelled import (
-    PLACE,
-    RESERVED,
-    check_named,
-    needed,
-    settled_validation,
-    warn_of_overlap,
-)
+from kinema.recipes.flow_data import FlowDataConfig, RenderedConfig
+from kinema.recipes.labelled import PLACE, check_named, settled_validation, warn_of_overlap
 from kinema.recipes.tvnet_base import TvnetConfig
 
 if TYPE_CHECKING:
@@ -28,14 +20,9 @@ if TYPE_CHECKING:
     from kinema.engine.contracts import Task
 
 
-class TvnetDataConfig(TvnetConfig):
-    """How TVNet is trained on pairs on disk."""
+class TvnetDataConfig(FlowDataConfig, TvnetConfig):
+    """How TVNet is trained on pairs on disk; with a loss that needs no truth also on footage."""
 
-    data: Annotated[str, arg(metavar="SPEC,...")] = Field(
-        default="custom:DIR",
-        description="What to learn from: NAME[-VARIANT][@SPLIT]:PATH, several joined by commas; with a "
-        "--loss that needs no truth also footage:PATH. DIR stands for a folder that you name.",
-    )
     sampling: Literal["turns", "pairs", "scenes"] = Field(
         default="turns",
         description="Go through the data again and again; or draw any pair at any time; or a scene, and then "
@@ -48,31 +35,9 @@ class TvnetDataConfig(TvnetConfig):
         default="crop",
         description="[fit crop] A named set of changes: crop, flownet2, raft-chairs, raft-sintel, uflow, ...",
     )
-    validation: Annotated[str, arg(metavar="SPEC,...")] = Field(
-        default=RESERVED,
-        description="What to validate on, with truth; DIR is the folder of the same set in --data. The first "
-        "one's main number chooses the best weights.",
-    )
-    protocol: Annotated[str, arg(metavar="NAME")] = Field(
-        default="", description="How validations are scored; default: each set's own protocol."
-    )
 
-    @field_validator("data", "validation")
-    @classmethod
-    def _specs_can_be_read(cls, text: str) -> str:
-        try:
-            parse_spec(text)
-        except UsageError as error:
-            raise ValueError(str(error)) from None
-        return text
-
-    def resolved(self) -> Self:
-        """See `RecipeConfig.resolved`; also finds the folder of the recipe's own validation."""
-        check_named(self.data)
-        return super().resolved().model_copy(update={"validation": self._held_out()})
-
-    def _held_out(self) -> str:
-        """The validation, in the variant that the data have: flat, clean or final."""
+    def settled(self) -> str:
+        """See `SpecConfig.settled`; in the variant that the data have: flat, clean or final."""
         variants = {spec.name: spec.variant for spec in reversed(parse_spec(self.data))}
         specs = [
             replace(one, variant=variants.get(one.name, one.variant)) if one.path == PLACE else one
@@ -80,27 +45,14 @@ class TvnetDataConfig(TvnetConfig):
         ]
         return settled_validation(",".join(map(str, specs)), self.data)
 
-    def needs(self) -> str:
-        """See `RecipeConfig.needs`."""
-        return needed(self.data)
-
-    def validated_by(self) -> str:
-        """See `RecipeConfig.validated_by`."""
-        from kinema.evaluation.protocols import DEFAULT_PROTOCOLS
-
-        families = [spec.name for spec in parse_spec(self.validation)]
-        names = [self.protocol or DEFAULT_PROTOCOLS.get(name, "pixels") for name in families]
-        return ", ".join(dict.fromkeys(names))
-
     def build(self) -> Task:
         """See `RecipeConfig.build`."""
-        from kinema.recipes.flow_validation import open_validation
         from kinema.recipes.tvnet_source import flow_source
         from kinema.recipes.tvnet_task import TvnetTask
 
         check_named(self.data)
         parts = self._parts()
-        validation = open_validation(self._held_out(), protocol=self.protocol, pairs=self.validation_pairs)
+        validation = self.opened_validation()
         warn_of_overlap([part.dataset for part in parts], [one.dataset for one in validation.sets])
         source = flow_source(
             parts, self.size_hw(), sampling=self.sampling, batch_size=self.batch_size, seed=self.seed
@@ -117,25 +69,15 @@ class TvnetDataConfig(TvnetConfig):
         return opened(specs, changes)
 
 
-class TvnetRenderedConfig(TvnetConfig):
+class TvnetRenderedConfig(RenderedConfig, TvnetConfig):
     """How TVNet is trained on rendered scenes."""
 
     augmentation: str = Field(
         default="crop", description="A named set of changes: crop, flownet2, raft-chairs, uflow, ..."
     )
-    textures: Annotated[Path | None, arg(metavar="DIR")] = Field(
-        default=None, description="Pictures of your own to cut textures from."
-    )
-    cache: Annotated[Path | None, arg(metavar="DIR")] = Field(
-        default=None,
-        description="Render --pool pairs into this folder before the first step, and learn from windows of "
-        "them; without it every sample is rendered when its step comes.",
-    )
-    pool: int = Field(default=4000, ge=32, description="With --cache: how many pairs there are.")
     pool_size: Annotated[str, arg(metavar="HxW")] = Field(
         default="384x512", description="With --cache: size of its pairs; samples are windows of them."
     )
-    cache_gib: float = Field(default=20.0, gt=0, description="With --cache: its largest size in 2^30 bytes.")
 
     @field_validator("pool_size")
     @classmethod
@@ -146,13 +88,11 @@ class TvnetRenderedConfig(TvnetConfig):
     def build(self) -> Task:
         """See `RecipeConfig.build`."""
         from kinema.data.transforms.sets import named_set
-        from kinema.recipes.pwcnet_task import PairPool, ReservedPairs, rendered_source
-        from kinema.recipes.tvnet_source import RenderedPairs
+        from kinema.recipes.pwcnet_task import ReservedPairs, rendered_source
+        from kinema.recipes.rendered_pairs import RenderedPairs
         from kinema.recipes.tvnet_task import TvnetTask
 
-        pool = None
-        if self.cache is not None:
-            pool = PairPool(self.cache, self.pool, crop_size(self.pool_size, multiple=1), self.cache_gib)
+        pool = self.pair_pool(crop_size(self.pool_size, multiple=1))
         rendered = rendered_source(
             textures=self.textures,
             crops=(CropShare(*self.size_hw(), 1.0),),

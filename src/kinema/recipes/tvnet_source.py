@@ -13,14 +13,11 @@ from kinema.data.family import OpenedSet
 from kinema.data.flow_source import FlowPart, FlowSource
 from kinema.data.sampler import Draw, Order
 from kinema.data.transforms.pairs import FlowPairs, Generators, with_float_images
-from kinema.data.transforms.sets import Augmentation
 from kinema.data.transforms.views import look, whole
-from kinema.engine.contracts import Batch
-from kinema.recipes.pwcnet_task import RenderedSource
 
 Sampling = Literal["turns", "pairs", "scenes"]
 
-_DRAWS, _CHANGES = 14, 6  # streams of random numbers
+_DRAWS = 14  # stream of random numbers
 
 
 @dataclass(frozen=True)
@@ -113,24 +110,3 @@ def flow_source(
         return FlowSource(tuple(parts), size_hw, batch_size=batch_size, seed=seed)
     first = sampling == "scenes"
     return DrawnSource(tuple(parts), size_hw, batch_size=batch_size, seed=seed, scenes_first=first)
-
-
-@dataclass(frozen=True)
-class RenderedPairs:
-    """Rendered pairs with their truth: everything is a function of (seed, step, slot).
-
-    Attributes:
-        rendered: where they come from; what it does to them is left out.
-        augmentation: what is done to them instead.
-        size_hw: of the samples.
-    """
-
-    rendered: RenderedSource
-    augmentation: Augmentation
-    size_hw: tuple[int, int]
-
-    def batch(self, step: int, slots: range) -> Batch:
-        """See `kinema.engine.contracts.BatchSource.batch`."""
-        rngs = [np.random.default_rng((self.rendered.seed, _CHANGES, step, slot)) for slot in slots]
-        pairs = self.augmentation.geometric(self.rendered.pairs(step, slots), self.size_hw, rngs, step=step)
-        return self.augmentation.photometric(pairs, rngs, step=step).tensors()

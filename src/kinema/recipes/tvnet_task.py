@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from kinema.engine.contracts import Batch, BatchSource, Term
 from kinema.losses.tvnet_objective import endpoint_error_sum, energy_sums
 from kinema.models.tvnet import TVNet
+from kinema.recipes.measured import Measured, Validation
 
 
 @dataclass(frozen=True)
@@ -54,22 +53,8 @@ class TvnetObjective:
         return {name: Term(one.total, one.count) for name, one in sums.items()}
 
 
-class Validation(Protocol):
-    """What a run is measured on while it trains."""
-
-    @property
-    def metric(self) -> str:
-        """Which of its metrics chooses the best weights."""
-
-    def measure(self, network: nn.Module, *, rank: int, world: int) -> dict[str, Term]:
-        """See `kinema.engine.contracts.Task.validate`."""
-
-    def pictures(self, network: nn.Module) -> Mapping[str, np.ndarray]:
-        """See `kinema.engine.contracts.Draws.pictures`."""
-
-
 @dataclass(frozen=True)
-class TvnetTask:
+class TvnetTask(Measured):
     """TVNet on pairs.
 
     Attributes:
@@ -84,19 +69,6 @@ class TvnetTask:
     objective: TvnetObjective
     validation: Validation
 
-    @property
-    def metric(self) -> str:
-        """See `kinema.engine.contracts.Task.metric`."""
-        return self.validation.metric
-
     def losses(self, network: nn.Module, batch: Batch, *, step: int) -> dict[str, Term]:
         """See `kinema.engine.contracts.Task.losses`."""
         return self.objective.losses(network(batch["image1"], batch["image2"]).flow, batch)
-
-    def validate(self, network: nn.Module, *, rank: int, world: int) -> dict[str, Term]:
-        """See `kinema.engine.contracts.Task.validate`."""
-        return self.validation.measure(network, rank=rank, world=world)
-
-    def pictures(self, network: nn.Module) -> Mapping[str, np.ndarray]:
-        """See `kinema.engine.contracts.Draws.pictures`."""
-        return self.validation.pictures(network)

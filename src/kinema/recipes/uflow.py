@@ -17,7 +17,7 @@ from kinema.recipes.uflow_base import MULTIPLE, UnlabelledFlowConfig
 
 if TYPE_CHECKING:
     from kinema.engine.contracts import BatchSource, Task
-    from kinema.recipes.unlabelled_task import FlowValidation
+    from kinema.recipes.measured import Validation
 
 
 class _Cropped(UnlabelledFlowConfig):
@@ -58,7 +58,7 @@ class _Cropped(UnlabelledFlowConfig):
         rows, columns = self.margin_hw()
         return height + 2 * rows, width + 2 * columns
 
-    def task(self, source: BatchSource, validation: FlowValidation) -> Task:
+    def task(self, source: BatchSource, validation: Validation) -> Task:
         """Put the task together.
 
         Args:
@@ -127,7 +127,7 @@ class UflowRenderedConfig(RenderedConfig, _Cropped):
         from kinema.data.transforms.sets import named_set
         from kinema.recipes.hidden_validation import HiddenValidation
         from kinema.recipes.pwcnet_task import ReservedPairs, rendered_source
-        from kinema.recipes.rendered_frames import RenderedFrames
+        from kinema.recipes.rendered_pairs import RenderedPairs
 
         frames_hw = crop_size(self.frames, multiple=1)
         pool = self.pair_pool(frames_hw)
@@ -139,7 +139,7 @@ class UflowRenderedConfig(RenderedConfig, _Cropped):
             on_cpu=self.workers > 0 or self.device == "cpu",
             pool=pool,
         )
-        frames = RenderedFrames(source, named_set(self.augmentation), self.sample_hw())
+        frames = RenderedPairs(source, named_set(self.augmentation), self.sample_hw(), clean=True)
         families = RESERVED_FAMILIES if self.validate_on == "reserved" else ("train",)
         pairs = ReservedPairs(
             source.scenes,

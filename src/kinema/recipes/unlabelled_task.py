@@ -30,6 +30,7 @@ from kinema.losses.unsupervised_flow import (
     unsupervised_flow_losses,
 )
 from kinema.outputs import TwoWayFlow
+from kinema.recipes.measured import Measured, Validation
 
 _log = logging.getLogger(__name__)
 
@@ -53,20 +54,6 @@ class TwoWayNetwork(Protocol):
 
     def forward_two_way(self, image1: Tensor, image2: Tensor) -> TwoWayFlow:
         """Flow from frame 1 to frame 2 and back."""
-
-
-class FlowValidation(Protocol):
-    """What a run is measured on while it trains."""
-
-    @property
-    def metric(self) -> str:
-        """Which of its metrics chooses the best weights."""
-
-    def measure(self, network: nn.Module, *, rank: int, world: int) -> dict[str, Term]:
-        """See `kinema.engine.contracts.Task.validate`."""
-
-    def pictures(self, network: nn.Module) -> Mapping[str, np.ndarray]:
-        """See `kinema.engine.contracts.Draws.pictures`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +109,7 @@ class SelfSupervision:
 
 
 @dataclass(frozen=True)
-class UnlabelledFlowTask:
+class UnlabelledFlowTask(Measured):
     """A flow network on pairs without truth.
 
     Attributes:
@@ -140,16 +127,11 @@ class UnlabelledFlowTask:
     network: nn.Module
     source: BatchSource
     settings: UnsupervisedFlowSettings
-    validation: FlowValidation
+    validation: Validation
     occluded_from: int = 0
     teaching: SelfSupervision | None = None
     margin_hw: tuple[int, int] = (0, 0)
     _frozen: dict[str, nn.Module] = field(default_factory=dict, compare=False)
-
-    @property
-    def metric(self) -> str:
-        """See `kinema.engine.contracts.Task.metric`."""
-        return self.validation.metric
 
     def losses(self, network: nn.Module, batch: Batch, *, step: int) -> dict[str, Term]:
         """See `kinema.engine.contracts.Task.losses`."""
@@ -171,14 +153,6 @@ class UnlabelledFlowTask:
             terms["selfsup"] = weight * self._taught(network, seen, clean, step=step)
         count = torch.tensor(float(len(seen[0])), device=seen[0].device)
         return {name: Term(term * count, count) for name, term in terms.items()}
-
-    def validate(self, network: nn.Module, *, rank: int, world: int) -> dict[str, Term]:
-        """See `kinema.engine.contracts.Task.validate`."""
-        return self.validation.measure(network, rank=rank, world=world)
-
-    def pictures(self, network: nn.Module) -> Mapping[str, np.ndarray]:
-        """See `kinema.engine.contracts.Draws.pictures`."""
-        return self.validation.pictures(network)
 
     def _frames(self, batch: Batch, name: str) -> tuple[Tensor, Tensor]:
         """The network's part of both frames."""
