@@ -234,3 +234,8 @@ def test_a_pool_on_disk_is_gone_through_in_another_order_each_time(tmp_path):
     assert float(metrics["epe"].total) == pytest.approx(float(metrics["epe_fog"].total))
     with pytest.raises(KinemaError, match="--pool 4000"):
         PwcnetConfig(cache=tmp_path / "small", cache_gib=0.2).build()
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("tvnet")])
+def test_what_a_network_settles_is_not_undone_by_its_data(name):
+    assert find_recipe(name).precision == "fp32"

@@ -1,4 +1,7 @@
-"""Data arguments that recipes of flow networks share: what to learn from and what to measure on. No torch."""
+"""Data arguments that recipes of flow networks share: what to learn from and what to measure on. No torch.
+
+A recipe names its network's settings first and these second: where both know a field, the first decides.
+"""
 
 from __future__ import annotations
 

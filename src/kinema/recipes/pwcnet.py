@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kinema.engine.contracts import Task
 
 
-class PwcnetConfig(RenderedConfig, PwcnetNetworkConfig):
+class PwcnetConfig(PwcnetNetworkConfig, RenderedConfig):
     """How PWC-Net is trained on rendered scenes."""
 
     crops: Annotated[str, arg(metavar="HxW:SHARE,...")] = Field(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kinema.engine.contracts import Task
 
 
-class PwcnetLabelledConfig(FlowDataConfig, PwcnetNetworkConfig):
+class PwcnetLabelledConfig(PwcnetNetworkConfig, FlowDataConfig):
     """How PWC-Net is trained on data sets with true flow."""
 
     augmentation: Annotated[str, arg(metavar="NAME,...")] = Field(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kinema.engine.contracts import Task
 
 
-class TvnetDataConfig(FlowDataConfig, TvnetConfig):
+class TvnetDataConfig(TvnetConfig, FlowDataConfig):
     """How TVNet is trained on pairs on disk; with a loss that needs no truth also on footage."""
 
     sampling: Literal["turns", "pairs", "scenes"] = Field(
@@ -69,7 +69,7 @@ class TvnetDataConfig(FlowDataConfig, TvnetConfig):
         return opened(specs, changes)
 
 
-class TvnetRenderedConfig(RenderedConfig, TvnetConfig):
+class TvnetRenderedConfig(TvnetConfig, RenderedConfig):
     """How TVNet is trained on rendered scenes."""
 
     augmentation: str = Field(

@@ -81,7 +81,7 @@ class _Cropped(UnlabelledFlowConfig):
         )
 
 
-class UflowConfig(FlowDataConfig, _Cropped):
+class UflowConfig(_Cropped, FlowDataConfig):
     """How a flow network learns from frames on disk: footage, or data sets whose truth is not looked at."""
 
     augmentation: str = Field(
@@ -103,7 +103,7 @@ class UflowConfig(FlowDataConfig, _Cropped):
         return self.task(source, self.opened_validation())
 
 
-class UflowRenderedConfig(RenderedConfig, _Cropped):
+class UflowRenderedConfig(_Cropped, RenderedConfig):
     """How a flow network learns from rendered frames, whose truth only the validation looks at."""
 
     augmentation: str = Field(
