@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator
 from tyro.conf import arg
 
 from kinema.data.spec import parse_spec
-from kinema.errors import KinemaError, UsageError
-from kinema.recipes.base import BUNDLED, RecipeConfig
-from kinema.recipes.labelled import PLACE, check_named, needed
+from kinema.errors import KinemaError
+from kinema.recipes.base import RecipeConfig
+from kinema.recipes.flow_data import SpecConfig
+from kinema.recipes.labelled import PLACE, check_named
 
 if TYPE_CHECKING:
     from kinema.engine.contracts import Task
@@ -129,7 +130,7 @@ class EdvrNetworkConfig(RecipeConfig):
         return {name: value for name, value in chosen.items() if value is not None}
 
 
-class EdvrConfig(EdvrNetworkConfig):
+class EdvrConfig(EdvrNetworkConfig, SpecConfig):
     """How EDVR is trained on degraded frames with sharp twins."""
 
     data: Annotated[str, arg(metavar="SPEC,...")] = Field(
@@ -148,34 +149,12 @@ class EdvrConfig(EdvrNetworkConfig):
         description="What to validate on; DIR is the folder of the same set in --data; rendered: clips of "
         "reserved worlds. The first one's PSNR chooses the best weights.",
     )
-    protocol: Annotated[str, arg(metavar="NAME")] = Field(
-        default="", description="How validations are scored; default: each set's own protocol."
-    )
-
-    @field_validator("data", "validation")
-    @classmethod
-    def _specs_can_be_read(cls, text: str) -> str:
-        try:
-            parse_spec(text)
-        except UsageError as error:
-            raise ValueError(str(error)) from None
-        return text
-
     @field_validator("intervals")
     @classmethod
     def _intervals_can_be_read(cls, text: str) -> str:
         if not all(part.strip().isdecimal() and int(part) > 0 for part in text.split(",")):
             raise ValueError(f"{text!r} is no list of whole numbers above 0, such as 1,2,3")
         return text
-
-    def resolved(self) -> Self:
-        """See `RecipeConfig.resolved`; also finds the folder of the recipe's own validation."""
-        check_named(self.data)
-        return super().resolved().model_copy(update={"validation": self._settled()})
-
-    def needs(self) -> str:
-        """See `RecipeConfig.needs`."""
-        return f"{needed(self.data)}{'; trained weights' if self.init == BUNDLED else ''}"
 
     def validated_by(self) -> str:
         """See `RecipeConfig.validated_by`."""
@@ -204,7 +183,7 @@ class EdvrConfig(EdvrNetworkConfig):
             seed=self.seed,
         )
         validation = open_restored(
-            self._settled(),
+            self.settled(),
             protocol=self.protocol,
             windows=self.validation_pairs,
             frames=network.settings.frames,
@@ -212,8 +191,8 @@ class EdvrConfig(EdvrNetworkConfig):
         )
         return EdvrTask(network=network, source=source, objective=self.objective(), validation=validation)
 
-    def _settled(self) -> str:
-        """The validation with folders; rendered clips, said in the log, where the data hold no such part."""
+    def settled(self) -> str:
+        """See `SpecConfig.settled`; rendered clips, said in the log, where the data hold no such part."""
         from kinema.data import open_restoration
 
         specs, folders = parse_spec(self.validation), {spec.name: spec.path for spec in parse_spec(self.data)}

@@ -1,4 +1,4 @@
-"""Data arguments that recipes of flow networks share: what to learn from and what to measure on. No torch.
+"""Data arguments that recipes share: what to learn from, and what to measure on. No torch is imported here.
 
 A recipe names its network's settings first and these second: where both know a field, the first decides.
 """
