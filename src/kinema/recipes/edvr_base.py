@@ -149,6 +149,7 @@ class EdvrConfig(EdvrNetworkConfig, SpecConfig):
         description="What to validate on; DIR is the folder of the same set in --data; rendered: clips of "
         "reserved worlds. The first one's PSNR chooses the best weights.",
     )
+
     @field_validator("intervals")
     @classmethod
     def _intervals_can_be_read(cls, text: str) -> str:

@@ -113,6 +113,12 @@ class UflowRenderedConfig(_Cropped, RenderedConfig):
     frames: Annotated[str, arg(metavar="HxW")] = Field(
         default="384x512", description="Size of the rendered frames, from which samples are cut."
     )
+    shifts_until: int = Field(
+        default=0,
+        ge=0,
+        description="Before this step, in every other sample frame 2 is another window of frame 1, by shifts "
+        "that grow to 48 px.",
+    )
     validate_on: str = Field(
         default="train",
         description="Scenes of the validation: train (what is learned from, by another seed) or reserved.",
@@ -139,7 +145,9 @@ class UflowRenderedConfig(_Cropped, RenderedConfig):
             on_cpu=self.workers > 0 or self.device == "cpu",
             pool=pool,
         )
-        frames = RenderedPairs(source, named_set(self.augmentation), self.sample_hw(), clean=True)
+        frames = RenderedPairs(
+            source, named_set(self.augmentation), self.sample_hw(), clean=True, shifts_until=self.shifts_until
+        )
         families = RESERVED_FAMILIES if self.validate_on == "reserved" else ("train",)
         pairs = ReservedPairs(
             source.scenes,
