@@ -79,6 +79,7 @@ def test_footage_becomes_weights_and_a_report(clip, start, tmp_path, capsys):
     assert "error where flow is known" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_adapted_weights_give_flow(clip, start, tmp_path):
     out = tmp_path / "mine.safetensors"
     assert adapt(clip, "-o", out, "--weights", start, "--steps", 2, *SHORT) == 0
@@ -87,6 +88,7 @@ def test_adapted_weights_give_flow(clip, start, tmp_path):
     assert list((tmp_path / "flow").glob("*.flo"))
 
 
+@pytest.mark.slow
 def test_a_start_that_nothing_beats_is_kept_and_told(clip, start, tmp_path, capsys):
     out = tmp_path / "mine.safetensors"
     words = ["-o", out, "--weights", start, "--steps", 2, "--learning-rate", 50]
@@ -127,6 +129,7 @@ def test_killed_and_resumed_is_bit_equal_and_keeps_its_time(clip, start, tmp_pat
     assert report["seconds"] > 0
 
 
+@pytest.mark.slow
 def test_minutes_end_a_run_and_time_is_kept(clip, start, tmp_path):
     out = tmp_path / "mine.safetensors"
     words = ["--weights", start, "--minutes", 0.1, "--patience", 0, *SHORT]
@@ -159,6 +162,7 @@ def test_mistakes_are_one_line(words, said, tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.glob("*.safetensors"))
 
 
+@pytest.mark.slow
 def test_an_existing_result_is_not_replaced(clip, start, tmp_path, capsys):
     out = tmp_path / "mine.safetensors"
     out.write_bytes(b"mine")
