@@ -107,9 +107,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(autouse=True)
 def _plain_logger():
-    """A command sets the package's logger up for itself; the next test finds it as it is in a new process."""
+    """A command sets the package's logger up for itself; each test finds it as it is in a new process."""
     logger = logging.getLogger("kinema")
-    before = logger.level, logger.propagate, list(logger.handlers)
-    yield
-    logger.setLevel(before[0])
-    logger.propagate, logger.handlers[:] = before[1], before[2]
+    logger.setLevel(logging.NOTSET)
+    logger.propagate, logger.handlers[:] = True, []
