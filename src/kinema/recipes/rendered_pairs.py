@@ -55,4 +55,4 @@ def _mixed(even: FlowPairs, odd: FlowPairs, slots: range) -> FlowPairs:
     chosen = torch.tensor([slot % 2 == 0 for slot in slots], device=even.flow.device).view(-1, 1, 1, 1)
     others = odd.tensors()
     parts = {name: torch.where(chosen, tensor, others[name]) for name, tensor in even.tensors().items()}
-    return FlowPairs(**parts)
+    return FlowPairs(**parts, sparse=odd.sparse)
