@@ -41,7 +41,8 @@ def start(tmp_path_factory):
 
 
 def adapt(*words):
-    return main(["adapt", *map(str, words)])
+    model = ["--model", "uflow"] if "--weights" in words else []
+    return main(["adapt", *map(str, words), *model])
 
 
 SHORT = ["--validate-every", 2, "--batch-size", 1, "-q", "--device", "cpu"]
@@ -111,7 +112,7 @@ def test_going_on_gives_the_bits_of_a_run_that_never_stopped(clip, start, tmp_pa
 @pytest.mark.slow
 def test_killed_and_resumed_is_bit_equal_and_keeps_its_time(clip, start, tmp_path):
     whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"
-    words = [clip, "--weights", start, "--steps", 12, *SHORT]
+    words = [clip, "--model", "uflow", "--weights", start, "--steps", 12, *SHORT]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "kinema", "adapt"]
     subprocess.run([*command, *map(str, words), "-o", str(whole)], env=env, check=True)
@@ -148,7 +149,7 @@ def test_minutes_end_a_run_and_time_is_kept(clip, start, tmp_path):
         (["-o", "x.safetensors"], "INPUT is missing"),
         (["clip.mp4", "-o", "x.pt"], "must end in .safetensors"),
         (["clip.mp4", "-o", "x.safetensors", "--minutes", "1", "--steps", "2"], "exclude each other"),
-        (["nowhere.mp4", "-o", "x.safetensors", "--model", "pwcnet"], "nowhere.mp4: no such file"),
+        (["nowhere.mp4", "-o", "x.safetensors"], "nowhere.mp4: no such file"),
         (["-o", "x.safetensors", "--resume"], "holds no run to go on with"),
         (["clip.mp4", "-o", "x.safetensors", "--start", "3", "--end", "2"], "is not after --start"),
     ],

@@ -22,7 +22,9 @@ class AdaptConfig(BaseModel):
     out: Annotated[Path, arg(aliases=("-o",), metavar="OUT.safetensors")] = Field(
         description="The adapted weights; the run itself lies beside it in OUT.adapt, with its report."
     )
-    model: Literal["uflow", "pwcnet"] = Field(default="uflow", description="Which network.")
+    model: Literal["pwcnet", "uflow"] = Field(
+        default="pwcnet", description="Which network; uflow needs --weights in this version."
+    )
     weights: Annotated[Path | None, arg(metavar="FILE")] = Field(
         default=None, description="Begin from these weights instead of those that come with kinema."
     )
