@@ -99,11 +99,16 @@ def test_a_start_that_nothing_beats_is_kept_and_told(clip, start, tmp_path, caps
     assert all(torch.equal(kept[name], first[name]) for name in first)
 
 
-def test_going_on_gives_the_bits_of_a_run_that_never_stopped(clip, start, tmp_path):
+def test_going_on_from_anywhere_gives_the_bits_of_a_run_that_never_stopped(
+    clip, start, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(start.parent)
     whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
     assert adapt(clip, "-o", whole, "--weights", start, "--steps", 4, *SHORT) == 0
-    assert adapt(clip, "-o", parts, "--weights", start, "--steps", 2, *SHORT) == 0
-    assert adapt("-o", parts, "--resume", "--steps", 4, "-q") == 0
+    near = os.path.relpath(parts, start.parent)
+    assert adapt(clip, "-o", near, "--weights", start.name, "--steps", 2, *SHORT) == 0
+    monkeypatch.chdir(tmp_path)
+    assert adapt("-o", "parts.safetensors", "--resume", "--steps", 4, "-q") == 0
     last = [load_tensors(path.with_suffix(".adapt") / "last.safetensors")[0] for path in (whole, parts)]
     assert all(torch.equal(last[0][name], last[1][name]) for name in last[0])
     assert whole.read_bytes() == parts.read_bytes()

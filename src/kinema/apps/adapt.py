@@ -119,7 +119,7 @@ def run(config: AdaptConfig, *, progress: Progress | None = None) -> AdaptResult
     state = folder.newest() if config.resume and folder.states() else None
     if state is None:
         load_weights(_start_of(adapted), task.network)
-        _prepare(task, adapted)
+        _prepare(task)
     outcome = _train(adapted, task, folder, state, progress)
     return _finish(config, adapted, task, folder, outcome, notes)
 
@@ -147,8 +147,8 @@ def _begin(
         minutes=None if config.steps else config.minutes or MINUTES,
         model=config.model,
         preset=identity.preset or "",
-        options={k: v for k, v in identity.options.items() if k != "dropout_rate"},  # type: ignore[misc]
-        init=start,
+        options={k: v for k, v in identity.options.items() if k != "dropout_rate"},
+        init=start.absolute(),  # the run may go on from another folder
         out=folder.path,
         frames=frames.folder,
         crop_hw=crop,
@@ -194,7 +194,9 @@ def _go_on(config: AdaptConfig, folder: RunFolder) -> tuple[AdaptFlowConfig, tup
         raise InputError(f"{folder.path} holds no run to go on with: leave out --resume, and name INPUT")
     try:
         record = json.loads(read_bytes(folder.config))
-        saved = AdaptFlowConfig.model_validate({**record["config"], "out": folder.path})
+        saved = AdaptFlowConfig.model_validate(
+            {**record["config"], "out": folder.path, "frames": folder.path / FRAMES}
+        )
     except (ValueError, KeyError, TypeError, ValidationError):
         raise InputError(
             f"{folder.config} is damaged, or of another version: begin anew, --overwrite"
@@ -262,7 +264,7 @@ def _start_of(config: AdaptFlowConfig) -> Path:
     return config.init
 
 
-def _prepare(task: AdaptTask, config: AdaptFlowConfig) -> None:
+def _prepare(task: AdaptTask) -> None:
     """Remember what the starting weights see and how good they are; they count as the best until beaten."""
     began = time.monotonic()
     task.validation.prepare(task.network.eval())

@@ -16,7 +16,7 @@ _EXAMPLES = (
     "kinema adapt clip.mp4 -o mine.safetensors",
     "kinema adapt 'clips/*.mp4' -o mine.safetensors --minutes 30",
     "kinema adapt -o mine.safetensors --resume --minutes 20",
-    "kinema flow clip.mp4 -o flow.mp4 --weights mine.safetensors",
+    "kinema flow clip.mp4 -o flow.mp4 --weights mine.safetensors --refine tvl1",
 )
 _GROUPS = {
     "what to learn from": ("inputs", "start", "end", "stride", "max_side"),

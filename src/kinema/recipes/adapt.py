@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from kinema.models import find_model
 from kinema.recipes.uflow_base import MULTIPLE, UnlabelledFlowConfig
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class AdaptFlowConfig(UnlabelledFlowConfig):
     known_weight: float = Field(default=1.0, ge=0, description="Weight of the error where flow is known.")
     known_pairs: int = Field(default=24, ge=1, description="Validation pairs with known flow.")
     augmentation: str = Field(default="adapt", description="Changes of the footage.")
-    options: dict[str, str | int | float | bool] = Field(
+    options: dict[str, Any] = Field(
         default_factory=dict, description="Settings of the network over those of its preset."
     )
 
@@ -43,8 +44,6 @@ class AdaptFlowConfig(UnlabelledFlowConfig):
 
     def network(self) -> nn.Module:
         """Make the network as it is used: nothing is left out at random."""
-        from kinema.models import find_model
-
         options = {**self.options, **({"dropout_rate": 0.0} if self.model == "uflow" else {})}
         return find_model(self.model).builder(self.preset or None, options)
 

@@ -47,7 +47,8 @@ class AdaptValidation:
     rewarp: Rewarp
     rewarped_pairs: int
     start: Path
-    _kept: dict[str, object] = field(default_factory=dict, compare=False)
+    _masks: dict[str, Tensor] = field(default_factory=dict, compare=False)
+    _pairs: dict[int, FlowPairs] = field(default_factory=dict, compare=False)
 
     @property
     def metric(self) -> str:
@@ -70,12 +71,11 @@ class AdaptValidation:
                 flow, backward = network(first, second).flow, network(second, first).flow
                 visible = forward_backward_occlusion(flow.float(), backward.float()) < 0.5
                 tensors[f"visible.{place:05d}"] = visible[0, 0].to(torch.uint8).cpu()
-            self._kept["masks"] = tensors
+            self._masks.update(tensors)
             scores = self._scores(network, rank=0, world=1)
         means = {name: total / max(count, 1e-9) for name, (total, count) in scores.items()}
         tensors["scores"] = torch.tensor([means[name] for name in sorted(means)], dtype=torch.float64)
         save_tensors(self.start, tensors, metadata={"names": ",".join(sorted(means))})
-        self._kept.clear()
         return means
 
     def started_with(self) -> dict[str, float]:
@@ -157,10 +157,9 @@ class AdaptValidation:
         return robust_power(census_distance(grey_levels(first), warped))
 
     def _mask(self, place: int) -> Tensor:
-        if "masks" not in self._kept:
-            self._kept["masks"] = self._load()[0]
-        masks: Mapping[str, Tensor] = self._kept["masks"]  # type: ignore[assignment]
-        return masks[f"visible.{place:05d}"].bool()[None, None]
+        if not self._masks:
+            self._masks.update(self._load()[0])
+        return self._masks[f"visible.{place:05d}"].bool()[None, None]
 
     def held_pair(self, place: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """One of the held-out pairs.
@@ -176,10 +175,9 @@ class AdaptValidation:
         return _floats(window, 0).to(device), _floats(window, 1).to(device)
 
     def _known(self, number: int) -> FlowPairs:
-        pairs: dict[int, FlowPairs] = self._kept.setdefault("pairs", {})  # type: ignore[assignment]
-        if number not in pairs:
-            pairs[number] = self.known_pair(number)
-        return pairs[number]
+        if number not in self._pairs:
+            self._pairs[number] = self.known_pair(number)
+        return self._pairs[number]
 
     def _load(self) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
         return load_tensors(self.start)

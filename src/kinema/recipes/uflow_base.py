@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from kinema.models import find_model
 from kinema.recipes.base import RecipeConfig
 
 if TYPE_CHECKING:
@@ -82,17 +83,8 @@ class UnlabelledFlowConfig(RecipeConfig):
         Returns:
             With the weights that the global random numbers give.
         """
-        if self.model == "pwcnet":
-            from kinema.models.pwcnet import PWCNet
-
-            return PWCNet(self.preset or "dc")  # type: ignore[arg-type]
-        from kinema.models.uflow import UFlow
-
-        return UFlow(
-            self.preset or "uflow",  # type: ignore[arg-type]
-            dropout_rate=self.dropout,
-            normalize_before_cost_volume=self.normalization,
-        )
+        own = {"dropout_rate": self.dropout, "normalize_before_cost_volume": self.normalization}
+        return find_model(self.model).builder(self.preset or None, own if self.model == "uflow" else {})
 
     def settings(self) -> UnsupervisedFlowSettings:
         """Collect the settings of the losses.
